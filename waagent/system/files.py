@@ -1,0 +1,87 @@
+"""Files below a root: links resolved inside it, contents replaced atomically.
+
+write_atomic never leaves half a file: temporary file beside the target, fsync, rename, fsync of the directory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+LINKS_FOLLOWED = 40
+
+
+def under(root: str, path: str, *, follow_last: bool = True) -> str:
+    """Return where the absolute path `path` of the machine lies below `root`.
+
+    Links are resolved as the machine itself would resolve them: an absolute link stays inside the root, and
+    ".." never leaves it. Raises ValueError for a relative path, OSError(ELOOP) for a circle of links.
+    """
+    if not path.startswith("/"):
+        raise ValueError(f"{path!r} is not an absolute path")
+    if root == "/":
+        return os.path.normpath(path)
+    pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    resolved: list[str] = []
+    followed = 0
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            if resolved:
+                resolved.pop()
+            continue
+        here = os.path.join(root, *resolved, part)
+        if (pending or follow_last) and os.path.islink(here):
+            followed += 1
+            if followed > LINKS_FOLLOWED:
+                raise OSError(40, "too many levels of links", path)
+            target = os.readlink(here)
+            if target.startswith("/"):
+                resolved = []
+            pending.extend(piece for piece in reversed(target.split("/")) if piece not in ("", "."))
+            continue
+        resolved.append(part)
+    return os.path.join(root, *resolved)
+
+
+def write_atomic(path: str, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
+    """Replace the file as a whole. Raises OSError; then the old content is still there."""
+    directory = os.path.dirname(path)
+    temporary = os.path.join(directory, f".{os.path.basename(path)[:200]}.{os.getpid():x}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(temporary, flags, 0o600)
+    except FileExistsError:  # left by a process of the same number that was killed
+        os.unlink(temporary)
+        descriptor = os.open(temporary, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            if owner is not None:
+                os.fchown(stream.fileno(), *owner)
+            os.fchmod(stream.fileno(), mode)
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        try:
+            os.unlink(temporary)
+        except FileNotFoundError:
+            pass
+        raise
+    sync_directory(directory)
+
+
+def sync_directory(directory: str) -> None:
+    """Make a rename in this directory survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError:  # file systems that cannot (some FUSE); the rename itself has happened
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def mode_of(path: str) -> int:
+    return stat.S_IMODE(os.lstat(path).st_mode)
