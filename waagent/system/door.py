@@ -60,6 +60,17 @@ class System:
             other._execute = other._execute_here
         return other
 
+    def quietly(self) -> System:
+        """The same machine without a journal: for the agent's own state, which is no news to anybody."""
+        other = self.scoped(self._stage, self._step)
+        other._journalling = False
+        return other
+
+    @property
+    def planned(self) -> dict[str, bytes | None]:
+        """What plan mode would have written, by real path; None for what it would have removed."""
+        return self._planned
+
     # -- looking ---------------------------------------------------------------------------------------------
 
     def path(self, path: str) -> Path:

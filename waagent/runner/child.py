@@ -1,0 +1,210 @@
+"""One step in a process of its own: started, listened to, ended in time.
+
+run_child(body) forks. In the child: a new session, output into a pipe, standard input from a file or /dev/null,
+then body(result_descriptor), which either writes a result and returns an exit status, or execs a program. The
+parent passes on every line of output, keeps what comes through the result pipe, and ends the whole process group
+when the limit is over: SIGTERM, five seconds, SIGKILL.
+
+Ended
+    status     0..255 exit status, 128+n for signal n           timed_out   bool
+    result     bytes of the result pipe, at most 16 MiB         dropped     bytes of output over the cap
+    lingering  bool: somebody else still holds the output (a daemon the step left behind)
+    seconds    float
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+OUTPUT_CAP = 64 * 1024
+LINE_CAP = 4096
+RESULT_CAP = 16 * 1024 * 1024
+GRACE = 5.0
+AFTER_EXIT = 1.0
+
+
+class Ended(NamedTuple):
+    status: int
+    result: bytes
+    timed_out: bool
+    lingering: bool
+    dropped: int
+    seconds: float
+
+
+def run_child(
+    body: Callable[[int], int], say: Callable[[str], None], limit: float, stdin: int | None = None
+) -> Ended:
+    """Run body in a forked child until it ends or the limit (seconds) is over; say() gets each line of output."""
+    began = time.monotonic()
+    output_read, output_write = os.pipe()
+    result_read, result_write = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        _become_child(body, output_write, result_write, stdin)
+    os.close(output_write)
+    os.close(result_write)
+    listener = _Listener(child, output_read, result_read, say)
+    try:
+        timed_out = listener.until_exit(began + limit)
+    finally:
+        listener.close()
+    return Ended(
+        listener.status, bytes(listener.result), timed_out, listener.lingering, listener.lines.dropped,
+        time.monotonic() - began,
+    )  # fmt: skip
+
+
+def _become_child(body: Callable[[int], int], output: int, result: int, stdin: int | None) -> None:
+    """The child's whole life; never returns."""
+    status = 70
+    try:
+        os.setsid()
+        source = os.open("/dev/null", os.O_RDONLY) if stdin is None else stdin
+        os.dup2(source, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.closerange(3, result)
+        os.closerange(result + 1, 1024)
+        status = body(result)
+    except SystemExit as leaving:
+        status = 71
+        sys.stderr.write(f"called sys.exit({leaving.code!r}); return an outcome instead\n")
+    except BaseException:  # a child must never return into the parent's code
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
+
+
+class _Lines:
+    """Bytes to lines of text, capped: the first half of the cap at once, then only the last lines at the end."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._pending = b""
+        self._said = 0
+        self._tail: list[bytes] = []
+        self._tail_size = 0
+        self.dropped = 0
+
+    def feed(self, data: bytes) -> None:
+        self._pending += data
+        *lines, self._pending = self._pending.split(b"\n")
+        while len(self._pending) > LINE_CAP:
+            lines.append(self._pending[:LINE_CAP])
+            self._pending = self._pending[LINE_CAP:]
+        for line in lines:
+            self._line(line)
+
+    def finish(self) -> None:
+        if self._pending:
+            self._line(self._pending)
+            self._pending = b""
+        if self.dropped:
+            self._say(f"[{self.dropped} bytes of output left out here]")
+        for line in self._tail:
+            self._say(_text(line))
+
+    def _line(self, line: bytes) -> None:
+        if self._said < OUTPUT_CAP // 2:
+            self._said += len(line) + 1
+            self._say(_text(line))
+            return
+        self._tail.append(line)
+        self._tail_size += len(line) + 1
+        while self._tail_size > OUTPUT_CAP // 2:
+            gone = self._tail.pop(0)
+            self._tail_size -= len(gone) + 1
+            self.dropped += len(gone) + 1
+
+
+class _Listener:
+    def __init__(self, child: int, output: int, result: int, say: Callable[[str], None]) -> None:
+        self.child, self.status, self.lingering = child, -1, False
+        self.result = bytearray()
+        self.lines = _Lines(say)
+        self._output, self._result = output, result
+        self._open = {output, result}
+        self._exited = False
+        # Where the kernel has no pidfd (before 5.3) the loop looks every 20 ms instead.
+        self._pidfd = os.pidfd_open(child) if hasattr(os, "pidfd_open") else -1
+
+    def until_exit(self, deadline: float) -> bool:
+        """Listen until the child has ended and its pipes are silent; true if it had to be ended."""
+        timed_out, killed = False, False
+        while not self._exited:
+            now = time.monotonic()
+            if now >= deadline:
+                self._signal(signal.SIGKILL if timed_out else signal.SIGTERM)
+                killed, timed_out, deadline = timed_out, True, now + GRACE
+            self._turn(deadline - now)
+        if timed_out and not killed:
+            self._signal(signal.SIGKILL)  # what it started and left behind when it obeyed SIGTERM
+        quiet = time.monotonic() + AFTER_EXIT
+        while self._open and time.monotonic() < quiet:
+            self._turn(quiet - time.monotonic())
+        self.lingering = self._output in self._open
+        self.lines.finish()
+        return timed_out
+
+    def close(self) -> None:
+        for descriptor in (self._output, self._result, self._pidfd):
+            if descriptor >= 0:
+                os.close(descriptor)
+        if not self._exited:  # an exception in the parent: leave nothing running
+            self._signal(signal.SIGKILL)
+            os.waitpid(self.child, 0)
+
+    def _turn(self, wait: float) -> None:
+        watched = [*self._open]
+        if not self._exited and self._pidfd >= 0:
+            watched.append(self._pidfd)
+        elif not self._exited:
+            wait = min(wait, 0.02)
+        ready, _, _ = select.select(watched, [], [], max(0.0, min(wait, 60.0)))
+        for descriptor in ready:
+            if descriptor == self._pidfd:
+                continue
+            data = os.read(descriptor, 65536)
+            if not data:
+                self._open.discard(descriptor)
+            elif descriptor == self._output:
+                self.lines.feed(data)
+            elif len(self.result) < RESULT_CAP:
+                self.result += data
+        if not self._exited and (self._pidfd < 0 or self._pidfd in ready):
+            pid, code = os.waitpid(self.child, os.WNOHANG)
+            if pid:
+                self._exited = True
+                self.status = os.WEXITSTATUS(code) if os.WIFEXITED(code) else 128 + os.WTERMSIG(code)
+
+    def _signal(self, number: int) -> None:
+        try:
+            os.killpg(self.child, number)
+        except (ProcessLookupError, PermissionError):
+            try:  # before its setsid() the child has no group of its own yet
+                os.kill(self.child, number)
+            except ProcessLookupError:
+                return
+
+
+def _text(line: bytes) -> str:
+    """A line as it may stand in a log: UTF-8 or replacement characters, no control characters."""
+    text = line.rstrip(b"\r").decode("utf-8", "replace")
+    return "".join(char if char == "\t" or char.isprintable() else "\ufffd" for char in text)

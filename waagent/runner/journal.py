@@ -1,0 +1,164 @@
+"""What ran in this boot, as it happens: /run/waagent/status.json; and a history: /var/lib/waagent/boots/.
+
+    {"schema": 1, "version": …, "boot_id": …, "state": …, "stages": {NAME: {
+        "state": running | done | failed | interrupted, "pid": int, "start": UTC text, "at": seconds since boot,
+        "seconds": float, "refused": [text], "notes": [text], "steps": [{
+            "name", "path", "outcome": running | changed | unchanged | skipped | failed, "message", "reason",
+            "at": seconds since boot, "seconds", "digest", "essential": bool, "event": name or absent}]}}}
+
+state of the boot: not started, running, done (all well), degraded (something failed, the machine is
+provisioned), error (a step that provisioning needs has failed, or a stage was cut off).
+Each change replaces the file atomically, so that a reader never sees half of one. Passes of the periodic stage
+run beside each other, so each kind has a file of its own (status.timer.json, status.goal-state.json), in which a
+step's latest record stays until it runs again; read() puts all together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from waagent import __version__
+from waagent.module import StepResult
+from waagent.system import System
+
+SCHEMA = 1
+FILE = "/run/waagent/status.json"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+BOOT_STAGES = ("local", "network", "config", "final")
+KEPT_BOOTS = 10
+
+
+class Journal:
+    """The record of this boot; a stage begins, adds its steps and ends.
+
+    a_pass   the kind of pass of a stage that runs on the timer ("timer", "goal-state"); "" for a boot stage
+    keep     records of steps that do not run this time stay
+    """
+
+    def __init__(self, system: System, lib: str, *, a_pass: str = "", keep: bool = False) -> None:
+        self.system = system.quietly()
+        self.lib, self.a_pass, self.keep = lib, a_pass, keep
+        self.file = f"/run/waagent/status.{a_pass}.json" if a_pass else FILE
+        self.boot = _read_file(self.system, self.file)
+        self._earlier = _results(_read_file(self.system, FILE)) if a_pass else None
+        self._stage: dict[str, Any] = {}
+
+    def begin(self, stage: str) -> None:
+        kept = self.boot["stages"].get(stage, {}).get("steps", []) if self.keep or self.a_pass else []
+        self._stage = {
+            "state": "running",
+            "pid": os.getpid(),
+            "start": self.system.clock.stamp(),
+            "at": round(self.system.clock.boot(), 3),
+            "refused": [],
+            "notes": [],
+            "steps": kept,
+        }
+        self.boot["stages"][stage] = self._stage
+        self.save()
+
+    def remark(self, kind: str, text: str) -> None:
+        """Add to the stage's "refused" or "notes"."""
+        self._stage[kind].append(text)
+
+    def step(self, record: dict[str, Any]) -> None:
+        """Add a step's record, in place of an earlier one; change it in place and call save() to say more."""
+        same = (record["name"], record.get("event"))
+        steps = self._stage["steps"]
+        steps[:] = [other for other in steps if (other["name"], other.get("event")) != same]
+        steps.append(record)
+        self.save()
+
+    def end(self, state: str) -> None:
+        self._stage["state"] = state
+        self._stage["seconds"] = round(self.system.clock.boot() - self._stage["at"], 3)
+        self._stage.pop("pid", None)
+        self.save()
+        self._keep()
+
+    def results(self) -> tuple[StepResult, ...]:
+        """How the steps of the boot stages ended so far, oldest stage first."""
+        return _results(self.boot) if self._earlier is None else self._earlier
+
+    def save(self) -> None:
+        if self.system.planning:
+            return
+        self.boot["state"] = state_of(self.boot)
+        self.system.make_directory("/run/waagent", 0o755)
+        self.system.write(self.file, json.dumps(self.boot, indent=1) + "\n", mode=0o644)
+
+    def _keep(self) -> None:
+        """Copy the record of this boot to the disk, and let the oldest go."""
+        if self.system.planning or self.a_pass:
+            return
+        folder = f"{self.lib}/boots"
+        self.system.make_directory(folder, 0o755)
+        names = self.system.listing(folder)
+        mine = next((name for name in names if name.endswith(f"_{self.boot['boot_id']}.json")), "")
+        if not mine:
+            mine = f"{self.system.clock.now().strftime('%Y%m%dT%H%M%SZ')}_{self.boot['boot_id']}.json"
+        self.system.write(f"{folder}/{mine}", json.dumps(self.boot) + "\n", mode=0o644)
+        for name in names[: max(0, len(names) + 1 - KEPT_BOOTS)]:
+            if name != mine:
+                self.system.remove(f"{folder}/{name}")
+
+
+def read(system: System) -> dict[str, Any]:
+    """The record of this boot, periodic passes included; an empty one when nothing ran yet."""
+    boot = _read_file(system, FILE)
+    passes = []
+    for name in system.listing("/run/waagent"):
+        if name.startswith("status.") and name.endswith(".json") and name != "status.json":
+            passes.extend(_read_file(system, f"/run/waagent/{name}")["stages"].values())
+    if passes:
+        latest = max(passes, key=lambda stage: float(stage["at"]))
+        boot["stages"]["periodic"] = {**latest, "steps": [step for stage in passes for step in stage["steps"]]}
+    return boot
+
+
+def _read_file(system: System, file: str) -> dict[str, Any]:
+    """One status file; an empty record when it is absent, damaged or of an earlier boot."""
+    boot_id = boot_id_of(system)
+    try:
+        boot = json.loads(system.read(file))
+        if boot["boot_id"] == boot_id and isinstance(boot["stages"], dict):
+            return dict(boot)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"schema": SCHEMA, "version": __version__, "boot_id": boot_id, "state": "not started", "stages": {}}
+
+
+def _results(boot: dict[str, Any]) -> tuple[StepResult, ...]:
+    return tuple(
+        StepResult(stage, step["name"], step["outcome"], step["message"], step.get("reason", ""), step["essential"])
+        for stage, record in boot["stages"].items()
+        for step in record["steps"]
+        if step["outcome"] != "running"
+    )
+
+
+def boot_id_of(system: System) -> str:
+    try:
+        return system.read_text(BOOT_ID).strip()
+    except OSError:
+        return "unknown"
+
+
+def state_of(boot: dict[str, Any]) -> str:
+    stages = boot["stages"]
+    boot_stages = [stages[name] for name in BOOT_STAGES if name in stages]
+    if not boot_stages:
+        return "not started"
+    if any(stage["state"] == "interrupted" for stage in boot_stages):
+        return "error"
+    finished = all(name in stages and stages[name]["state"] != "running" for name in BOOT_STAGES)
+    if not finished:
+        return "running"
+    failed = [step for stage in boot_stages for step in stage["steps"] if step["outcome"] == "failed"]
+    if any(step["essential"] for step in failed):
+        return "error"
+    if failed or any(stage["state"] == "failed" for stage in boot_stages):
+        return "degraded"
+    return "done"

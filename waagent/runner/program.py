@@ -1,0 +1,200 @@
+"""A step that is a program: what it is given, and what its end means.
+
+Given: one JSON document on standard input and in the file $WAAGENT_INPUT (root only); the environment below;
+$WAAGENT_OUTPUT, a file for results; $WAAGENT_TMP, a private directory that is removed afterwards. Working
+directory /, umask 022, no other descriptors. Output goes to the log line by line.
+
+Ends: 0 done, 77 skipped, anything else failed. The results file holds a JSON object or key=value lines:
+`message` becomes the outcome's sentence, all else facts under hooks.<name>. Source: DESIGN 3.3,
+boot-stages-and-hooks C5 and C6.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from waagent.instance.store import find
+from waagent.module import API, Context
+from waagent.runner.child import Ended, run_child
+from waagent.runner.report import Report
+from waagent.runner.steps import Step
+from waagent.system import System
+from waagent.system.command import PATH
+from waagent.system.files import write_atomic
+
+SKIPPED = 77
+RESULTS_LIMIT = 1024 * 1024
+FOLDER = "/run/waagent/tmp"
+_PROXY = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+
+def run(step: Step, ctx: Context, limit: float, say: Callable[[str], None]) -> tuple[Report, Ended | None]:
+    """Run the program and make a Report of how it ended; in plan mode only say that it would run."""
+    if ctx.system.planning:
+        return Report("changed", "would run", effects=[f"run {step.path}"]), None
+    if not os.path.exists(step.real):
+        return Report("failed", f"{step.path} was removed before it could run", "step invalid"), None
+    folder = _private_folder(ctx.system, step)
+    try:
+        given = os.path.join(folder, "input.json")
+        write_atomic(given, json.dumps(document(step, ctx), indent=1).encode(), 0o600, None)
+        env = environment(step, ctx, folder, limit)
+        stdin = os.open(given, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            ended = run_child(lambda result: _become_program(step.real, env), say, limit, stdin)
+        finally:
+            os.close(stdin)
+        return _report(step, ended, os.path.join(folder, "output")), ended
+    finally:
+        _remove_tree(folder)
+
+
+def document(step: Step, ctx: Context) -> dict[str, Any]:
+    """The input document. Secrets are in it only where the header names them."""
+    secrets = {}
+    for key in step.module.secrets:
+        try:
+            secrets[key] = find(ctx.secret_facts, key)
+        except KeyError:
+            continue
+    return {
+        "schema": API,
+        "stage": step.stage,
+        "step": step.name,
+        "event": {"name": ctx.event, **ctx.event_data} if ctx.event else None,
+        "instance": ctx.facts,
+        "secrets": secrets,
+        "config": {name: value for name, value in ctx.config.items() if value is not None},
+    }
+
+
+def environment(step: Step, ctx: Context, folder: str, limit: float) -> dict[str, str]:
+    env = {
+        "PATH": PATH,
+        "LANG": "C.UTF-8",
+        "HOME": "/root",
+        "WAAGENT_API": str(API),
+        "WAAGENT_STAGE": step.stage,
+        "WAAGENT_STEP": step.name,
+        "WAAGENT_EVENT": ctx.event or "",
+        "WAAGENT_FREQUENCY": step.module.frequency,
+        "WAAGENT_INSTANCE_ID": str(ctx.fact("vm.id", "")),
+        "WAAGENT_VM_NAME": str(ctx.fact("ovf.host_name", "")),
+        "WAAGENT_LOCATION": str(ctx.fact("imds.compute.location", "")),
+        "WAAGENT_INPUT": os.path.join(folder, "input.json"),
+        "WAAGENT_OUTPUT": os.path.join(folder, "output"),
+        "WAAGENT_TMP": folder,
+        "WAAGENT_DEADLINE": f"{limit:.0f}",
+    }
+    env.update({name: os.environ[name] for name in _PROXY if name in os.environ})
+    return env
+
+
+def _become_program(real: str, env: Mapping[str, str]) -> int:
+    os.chdir("/")
+    os.umask(0o022)
+    try:
+        os.execve(real, [real], env)  # noqa: S606 - an argument list, no shell
+    except OSError as error:
+        sys.stderr.write(cannot_start(error, real) + "\n")
+        return 127 if error.errno == errno.ENOENT else 126
+
+
+def cannot_start(error: OSError, real: str) -> str:
+    """Say what the kernel means (boot-stages-and-hooks B6)."""
+    try:
+        with open(real, "rb") as stream:
+            first = stream.readline(512)
+    except OSError:
+        return f"cannot start: {error.strerror}"
+    if error.errno == errno.ENOENT and first.startswith(b"#!"):
+        interpreter = first[2:].split()[0].decode("utf-8", "replace") if first[2:].split() else "(none)"
+        if first.endswith(b"\r\n"):
+            return f"cannot start: the name of its interpreter {interpreter} ends in a carriage return; convert line ends"
+        return f"cannot start: interpreter {interpreter} not found"
+    if error.errno == errno.ENOEXEC:
+        return "cannot start: no interpreter line; begin it with #!/bin/sh or the like"
+    return f"cannot start: {error.strerror}"
+
+
+def _report(step: Step, ended: Ended, output: str) -> Report:
+    if ended.timed_out:
+        report = Report("failed", f"ran over its limit after {ended.seconds:.0f} s and was ended", "step timed out")
+    elif ended.status == 0:
+        report = Report("changed", "done")
+    elif ended.status == SKIPPED:
+        report = Report("skipped", "it says that it does not apply here")
+    elif ended.status > 128:
+        report = Report("failed", f"was ended by signal {ended.status - 128}", "step failed")
+    else:
+        report = Report("failed", f"exited with status {ended.status} after {ended.seconds:.1f} s", "step failed")
+    if ended.lingering:
+        report.notes.append("a background process of it still holds its output; that is not read any more")
+    try:
+        results = read_results(output)
+    except ValueError as error:
+        report.notes.append(f"its results file cannot be used: {error}")
+        if report.kind == "changed":
+            report.kind, report.message, report.reason = "failed", report.notes[-1], "step invalid"
+        return report
+    if report.kind != "failed":
+        report.message = str(results.pop("message", report.message))
+        report.published = {f"hooks.{step.name}.{key}": value for key, value in results.items()}
+    elif "message" in results:
+        report.message += f': "{results["message"]}"'
+    return report
+
+
+def read_results(path: str) -> dict[str, Any]:
+    """The results file: absent or empty is no results. Raises ValueError that says what is wrong."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ValueError(error.strerror) from error
+    with open(descriptor, "rb") as stream:
+        data = stream.read(RESULTS_LIMIT + 1)
+    if len(data) > RESULTS_LIMIT:
+        raise ValueError(f"it is larger than {RESULTS_LIMIT} bytes")
+    text = data.decode("utf-8", "replace").strip()
+    if not text:
+        return {}
+    if text.startswith("{"):
+        results = json.loads(text)
+    else:
+        results = {}
+        for line in text.splitlines():
+            key, sign, value = line.partition("=")
+            if not line.strip():
+                continue
+            if not sign:
+                raise ValueError(f"neither JSON nor key=value: {line[:80]!r}")
+            results[key.strip()] = value.strip()
+    for key in results:
+        if not key.replace("_", "").replace("-", "").replace(".", "").isalnum():
+            raise ValueError(f"{key!r} is no name of a fact")
+    return dict(results)
+
+
+def _private_folder(system: System, step: Step) -> str:
+    """A fresh directory for this run, under its real path."""
+    shown = f"{FOLDER}/{step.stage}.{step.name}.{os.getpid()}"
+    quiet = system.quietly()
+    quiet.make_directory("/run/waagent", 0o755)
+    quiet.make_directory(FOLDER, 0o700)
+    real = str(quiet.path(shown))
+    _remove_tree(real)
+    os.mkdir(real, 0o700)
+    return real
+
+
+def _remove_tree(real: str) -> None:
+    import shutil
+
+    shutil.rmtree(real, ignore_errors=True)

@@ -1,0 +1,60 @@
+"""The child's side of a Python step: load the file, call run(ctx), report.
+
+What the file does to its process (monkeypatching, sys.exit, os._exit, endless loops) ends with that process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+
+from waagent.errors import WaagentError
+from waagent.module import Context, Outcome
+from waagent.runner.report import Report
+from waagent.runner.steps import Step
+
+
+def body(step: Step, ctx: Context, result: int) -> int:
+    """Run the step in this process and write its Report to the descriptor `result`; returns the exit status."""
+    report = _run(step, ctx)
+    report.published, report.secrets = ctx.published, ctx.published_secrets
+    report.notes, report.events = ctx.notes, ctx.events
+    report.effects = [str(effect) for effect in ctx.system.effects]
+    if ctx.system.planning:
+        report.planned = ctx.system.planned
+    try:
+        data = report.encode()
+    except (TypeError, ValueError) as error:
+        data = Report("failed", f"published something that is no JSON value: {error}", "step invalid").encode()
+    view = memoryview(data)
+    while view:
+        view = view[os.write(result, view) :]
+    return 0 if report.kind != "failed" else 1
+
+
+def _run(step: Step, ctx: Context) -> Report:
+    try:
+        with open(step.real, "rb") as stream:
+            source = stream.read()
+        name = "waagent_step_" + step.name.replace("-", "_")
+        space = types.ModuleType(name)
+        space.__file__ = step.real
+        sys.modules[name] = space  # dataclasses look their module up here
+        exec(compile(source, step.real, "exec"), space.__dict__)  # noqa: S102 - this is what a step is
+        outcome = space.run(ctx)
+    except WaagentError as error:
+        return Report("failed", error.message, error.reason)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return Report("failed", f"{where}{error.strerror or error}", "system refused")
+    except Exception as error:  # one step's bug must not stop the boot; the traceback is logged in full
+        import traceback
+
+        traceback.print_exc()
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(line.filename)}:{line.lineno}"
+        return Report("failed", f"{type(error).__name__}: {error} ({place}); see the log", "bug in the step")
+    if not isinstance(outcome, Outcome) or outcome.kind not in ("changed", "unchanged", "skipped"):
+        return Report("failed", f"run(ctx) returned {outcome!r}, not changed, unchanged or skipped", "step invalid")
+    return Report(outcome.kind, outcome.message)
