@@ -17,10 +17,10 @@ import os
 import stat
 
 from waagent.config.values import Problem
+from waagent.system.files import under
 
 DIRECTORIES = ("/usr/lib/waagent/conf.d", "/etc/waagent.conf.d")  # lowest first
 LEFT_OVERS = ("~", ".bak", ".orig", ".rej", ".swp", ".tmp", ".rpmsave", ".rpmnew", ".rpmorig")
-LINKS = 40  # as the kernel
 
 
 def find(root: str) -> tuple[list[str], list[Problem]]:
@@ -74,8 +74,8 @@ def _counts(root: str, path: str, problems: list[Problem]) -> bool | None:
     if not stat.S_ISREG(found.st_mode):
         problems.append(Problem(path, 0, "", "is not read: it is not a regular file"))
         return None
-    if found.st_mode & stat.S_IWOTH:
-        problems.append(Problem(path, 0, "", "is not read: others may write it; chmod o-w it"))
+    if found.st_mode & (stat.S_IWOTH | stat.S_IWGRP):
+        problems.append(Problem(path, 0, "", "is not read: others than its owner may write it; chmod go-w it"))
         return None
     return found.st_size > 0
 
@@ -89,24 +89,4 @@ def read(root: str, path: str) -> bytes:
 def locate(root: str, path: str) -> str:
     """The real path of a file of the machine below root, links resolved as that machine would."""
     root = os.path.abspath(root)
-    if root == "/":
-        return os.path.realpath(path)
-    done: list[str] = []
-    rest = [part for part in path.split("/") if part]
-    links = 0
-    while rest:
-        part = rest.pop(0)
-        if part in (".", ".."):
-            done = done[:-1] if part == ".." else done
-            continue
-        here = os.path.join(root, *done, part)
-        if os.path.islink(here):
-            links += 1
-            if links > LINKS:
-                raise OSError(40, "Too many levels of symbolic links", path)
-            target = os.readlink(here)
-            done = [] if target.startswith("/") else done
-            rest = [step for step in target.split("/") if step] + rest
-        else:
-            done.append(part)
-    return os.path.join(root, *done)
+    return os.path.realpath(path) if root == "/" else under(root, path)
