@@ -45,12 +45,13 @@ class Assignment:
 
 def decode(raw: bytes, file: str) -> tuple[str, list[Problem]]:
     """Bytes of a file as text. What is not UTF-8 becomes U+FFFD and one problem with the first such line."""
+    raw = raw.removeprefix(b"\xef\xbb\xbf")
     try:
-        return raw.decode("utf-8-sig"), []
+        return raw.decode("utf-8"), []
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         told = f"byte {raw[error.start]:#04x} is not UTF-8; save the file as UTF-8"
-        return raw.decode("utf-8-sig", errors="replace"), [Problem(file, line, "", told)]
+        return raw.decode("utf-8", errors="replace"), [Problem(file, line, "", told)]
 
 
 def scan(text: str, file: str) -> tuple[list[Assignment], list[Problem]]:

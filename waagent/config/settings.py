@@ -402,6 +402,10 @@ _POLICY = _in(
         steps=("extensions",),
     ),
     _switch(
+        "Policy.Enabled", False, "Apply the policy file", follows="Debug.EnableExtensionPolicy", since="3.0.0",
+        steps=("extensions",),
+    ),
+    _switch(
         "Policy.DenyUserChanges", False, "Refuse accounts, passwords and keys that the platform asks for after "
         "provisioning", since="3.0.0", steps=("user", "passwords", "remote-users", "extensions"),
     ),
@@ -493,7 +497,8 @@ _DEBUG = _in(
         steps=("firewall",),
     ),
     _switch(
-        "Debug.EnableExtensionPolicy", False, "Apply the policy file", steps=("extensions",),
+        "Debug.EnableExtensionPolicy", False, "Older form of Policy.Enabled, whose default it supplies",
+        status="legacy", instead="Policy.Enabled", steps=("extensions",),
     ),
     _switch(
         "Debug.EnableSignatureValidation", False, "Validate signatures of packages",

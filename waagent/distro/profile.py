@@ -1,6 +1,6 @@
 """The profile of this distribution: data/distros/*.yaml, resolved for this machine.
 
-load(root, data_dir) -> DistroProfile. Laid on top of one another; later ones win, mappings merge, all else replaces:
+load(root, data_dir) -> DistroProfile. Laid on top of one another; later ones win, mappings are merged:
 
     1. _default.yaml, which lists every key there is
     2. the profiles the chosen one is based on, oldest first, and the chosen one (detect.py says which)
