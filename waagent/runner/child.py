@@ -76,6 +76,9 @@ def _become_child(body: Callable[[int], int], output: int, result: int, stdin: i
             signal.signal(number, signal.SIG_DFL)
         os.closerange(3, result)
         os.closerange(result + 1, 1024)
+        # Whatever the parent's streams were, the child's write to its own descriptors, line by line.
+        sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
         status = body(result)
     except SystemExit as leaving:
         status = 71
