@@ -9,7 +9,8 @@
     /usr/sbin/waagent, waagent-simulator    programs of three lines, isolated from the caller's Python settings
     /usr/lib/waagent/{stages,modules,data}  the numbered steps and what they read
     /etc/waagent.conf                       never replaces a changed file: the new one goes beside it as .new
-    /etc/waagent/hooks.d/<stage>/           empty, for the administrator; also /etc/waagent.conf.d, /etc/waagent/distro.d
+    /etc/waagent/hooks.d/<stage>/           empty, for the administrator
+    /etc/waagent.conf.d, /etc/waagent/distro.d   the same
     /usr/lib/systemd/system, /usr/lib/udev/rules.d, /etc/logrotate.d
 
 A wheel can only hold paths below a prefix, so pip leaves out all of these: a service whose unit lies in
