@@ -1,0 +1,193 @@
+"""waagent watch: poll the goal state, start a worker on change, keep the status report fresh. Lean.
+
+One turn, every Extensions.GoalStatePeriod seconds: ask the wire server and the host plugin whether anything has
+changed; if so, or if no worker has come to its end in this boot, and none is at work, start one; upload the status.
+A worker that ends without settling the change is started again after 6, 12, 24, … up to 300 seconds. With
+--keep-timer (no systemd) the periodic stage is started too whenever it is due.
+
+LIB/disable_agent switches all of this off: the process says so and ends.
+
+Exit status: 0 after SIGTERM or when switched off.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from waagent.errors import WaagentError
+from waagent.fabric import endpoint as endpoints
+from waagent.fabric import poll
+from waagent.system.clock import Clock
+from waagent.system.http import Http
+from waagent.watcher import settings as settings_of
+from waagent.watcher.notify import Notifier
+from waagent.watcher.reporting import Reporter
+from waagent.watcher.worker import Worker, this_program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from waagent.watcher.settings import Settings
+
+DUE = "/run/waagent/periodic.due"
+LONGEST_WAIT = 300.0
+TOLD_AGAIN = 6 * 3600.0
+
+
+class Watcher:
+    def __init__(self, settings: Settings, *, keep_timer: bool = False) -> None:
+        self.settings, self.keep_timer = settings, keep_timer
+        self.http = Http(Clock())
+        self.reporter = Reporter(self.http, settings)
+        self.worker = Worker("goal-state", this_program())
+        self.uploader = Worker("status", this_program())
+        self.known = self._read_known()
+        self._read_at = 0.0
+        self._start_after, self._wait = 0.0, 0.0
+        self._upload_after = 0.0
+        self._told: dict[str, float] = {}
+
+    @property
+    def period(self) -> float:
+        return float(self.settings.period if self.worker.completed() else self.settings.initial)
+
+    def turn(self) -> None:
+        now = time.monotonic()
+        self._refresh_known()
+        try:
+            polled = poll.poll(
+                self.http, endpoints.parse(self.known.endpoint), self.known, self.settings.fast_track, now=now
+            )
+        except WaagentError as error:
+            self._tell("poll", error.message, now)
+            return
+        self.known = polled.known
+        for problem in polled.errors:
+            then = f"continuing with what is known, next try in {self.period:.0f} s"
+            self._tell("poll", f"{problem.message}; {then}", now)
+        if not polled.errors:
+            self._recovered("poll")
+        self._work(bool(polled.changed), polled.answered, now)
+        self._report(now)
+        if self.keep_timer and _is_due():
+            self._spawn_timer()
+
+    def _work(self, changed: bool, answered: bool, now: float) -> None:
+        """Start a worker when one is wanted, none is at work, and it is not too soon after the last."""
+        if self.worker.busy():
+            return
+        if not changed and self.worker.completed():
+            self._wait = 0.0
+            return
+        if not answered or now < self._start_after:
+            return
+        self.worker.start()
+        self._wait = min(max(2 * self._wait, 6.0), LONGEST_WAIT)
+        self._start_after = now + self._wait
+
+    def _report(self, now: float) -> None:
+        error = self.reporter.turn(self.known, now)
+        if error is None:
+            self._recovered("status")
+            return
+        self._tell("status", f"{error.message}; a worker uploads it directly", now)
+        if now >= self._upload_after and not self.uploader.busy():
+            self.uploader.start()
+            self._upload_after = now + 60.0
+
+    def _read_known(self) -> poll.Known:
+        """What the last worker wrote down, or just an address."""
+        try:
+            with open(f"{self.settings.lib}/goal-state.json", encoding="utf-8") as stream:
+                known = poll.known_of(stream.read())
+        except OSError:
+            known = None
+        return known or poll.Known(self._endpoint())
+
+    def _refresh_known(self) -> None:
+        """Read the file again when it has been replaced since."""
+        try:
+            changed_at = os.stat(f"{self.settings.lib}/goal-state.json").st_mtime
+        except OSError:
+            return
+        if changed_at != self._read_at:
+            self._read_at = changed_at
+            fresh = self._read_known()
+            fresh.ask_vm_settings_at = self.known.ask_vm_settings_at
+            self.known = fresh
+
+    def _endpoint(self) -> str:
+        try:
+            with open(f"{self.settings.lib}/WireServerEndpoint", encoding="ascii", errors="replace") as stream:
+                return endpoints.parse(stream.read()).text
+        except (OSError, WaagentError):
+            return endpoints.WIRE_SERVER
+
+    def _spawn_timer(self) -> None:
+        os.posix_spawn(sys.executable, [*this_program(), "stage", "periodic"], os.environ, setsid=True)
+
+    def _tell(self, about: str, message: str, now: float) -> None:
+        """Say it once, and again after six hours if it goes on."""
+        if now >= self._told.get(about, 0.0):
+            level = "<4>" if "JOURNAL_STREAM" in os.environ else ""
+            print(f"{level}watcher: {message}", file=sys.stderr)
+            self._told[about] = now + TOLD_AGAIN
+
+    def _recovered(self, about: str) -> None:
+        if self._told.pop(about, None) is not None:
+            print(f"watcher: {about} works again", file=sys.stderr)
+
+
+def main(arguments: list[str]) -> int:
+    """arguments: --keep-timer or nothing."""
+    unknown = [argument for argument in arguments if argument != "--keep-timer"]
+    if unknown:
+        print(__doc__ if unknown[0] in ("--help", "-h") else f"waagent watch: unknown argument {unknown[0]!r}")
+        return 0 if unknown[0] in ("--help", "-h") else 2
+    notifier = Notifier()
+    settings = settings_of.read()
+    if os.path.exists(f"{settings.lib}/disable_agent"):
+        notifier.say("READY=1", "STATUS=switched off")
+        print(f"watcher: switched off by {settings.lib}/disable_agent; remove it and start waagent.service again")
+        return 0
+    signal.signal(signal.SIGTERM, _leave)
+    watcher = Watcher(settings, keep_timer="--keep-timer" in arguments)
+    notifier.say("READY=1", "STATUS=watching the goal state")
+    try:
+        while True:
+            watcher.turn()
+            notifier.say("WATCHDOG=1")
+            _sleep(watcher.period, notifier)
+    except _Leaving:
+        notifier.say("STOPPING=1")
+        return 0
+
+
+class _Leaving(Exception):
+    pass
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise _Leaving
+
+
+def _sleep(seconds: float, notifier: Notifier) -> None:
+    """Wait, but answer the watchdog in time."""
+    step = notifier.watchdog / 2 if notifier.watchdog else seconds
+    while seconds > 0:
+        time.sleep(min(seconds, step))
+        seconds -= step
+        if seconds > 0:
+            notifier.say("WATCHDOG=1")
+
+
+def _is_due() -> bool:
+    try:
+        with open(DUE, encoding="ascii") as stream:
+            return time.clock_gettime(time.CLOCK_BOOTTIME) >= float(stream.read())
+    except (OSError, ValueError):
+        return True

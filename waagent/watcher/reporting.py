@@ -1,0 +1,66 @@
+"""When the status report goes out, and what is in it. Lean.
+
+It is composed at every turn from what is on disk and uploaded when it differs from the last one that was taken, and
+once a minute otherwise, also while a worker is busy. The host plugin is the way; when it refuses, a worker uploads
+to the blob directly (event "status"), because that needs TLS and proxies, which this process does without.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from waagent import __version__
+from waagent.errors import WaagentError
+from waagent.extensions import report
+from waagent.fabric import endpoint as endpoints
+from waagent.fabric import poll, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from waagent.system.http import Http
+    from waagent.watcher.settings import Settings
+
+EVERY = 60.0  # seconds between uploads of an unchanged report
+
+
+class Reporter:
+    def __init__(self, http: Http, settings: Settings) -> None:
+        self.http, self.settings = http, settings
+        self.features = [status.MULTI_CONFIG, *([status.FAST_TRACK] if settings.fast_track else [])]
+        self._taken: object = None
+        self._taken_at = -EVERY
+
+    def turn(self, known: poll.Known, now: float) -> WaagentError | None:
+        """Upload the report if it is time; returns what went wrong, None if nothing."""
+        if not known.status_blob:
+            return None  # no goal state yet that says where to
+        host = (os.uname().nodename, self.settings.os_name, self.settings.os_version)
+        handlers = report.fitted(report.handler_statuses(self.settings.lib))
+        outcome = report.goal_state_outcome(self.settings.lib)
+        content = (host, _without_times(handlers), outcome and (outcome.sequence, outcome.stamp, outcome.code))
+        if content == self._taken and now - self._taken_at < EVERY:
+            return None
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        payload = status.document(
+            stamp, __version__, host, handlers=handlers, goal_state=outcome, features=self.features
+        )
+        try:
+            endpoint = endpoints.parse(known.endpoint)
+            taken = poll.put_status(
+                self.http, endpoint, known, known.status_blob, known.status_blob_type, payload, stamp
+            )
+        except WaagentError as error:
+            return error
+        if taken:
+            self._taken, self._taken_at = content, now
+        return None
+
+
+def _without_times(value: object) -> object:
+    """The report without the times of its making, to tell whether anything in it is new."""
+    if isinstance(value, dict):
+        return {key: _without_times(item) for key, item in value.items() if key != "timestampUTC"}
+    if isinstance(value, list):
+        return [_without_times(item) for item in value]
+    return value

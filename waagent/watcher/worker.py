@@ -1,0 +1,75 @@
+"""Starting workers: `waagent stage periodic --event NAME`, one of a kind at a time. Lean.
+
+Under systemd a worker is the unit waagent-worker@NAME.service, so that it survives a restart of the watcher;
+without systemd it is a child. Whether one is at work is told by the lock that its stage holds, and whether one has
+run in this boot by its status file: both are true also for a watcher that has just been started.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+
+SYSTEMD = "/run/systemd/system"
+RUN = "/run/waagent"
+
+
+class Worker:
+    def __init__(self, event: str, program: list[str], run: str = RUN, systemd: str = SYSTEMD) -> None:
+        """program: how to start this agent, as an argument list."""
+        self.event, self.program = event, program
+        self._lock = f"{run}/periodic.{event}.lock"
+        self._status = f"{run}/status.{event}.json"
+        self._systemd = os.path.isdir(systemd)
+
+    def busy(self) -> bool:
+        """Whether one is at work, whoever started it."""
+        self._reap()
+        try:
+            descriptor = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def completed(self) -> bool:
+        """Whether one has come to its end in this boot (well or not)."""
+        try:
+            with open(self._status, "rb") as stream:
+                stage = json.loads(stream.read())["stages"]["periodic"]
+            return stage["state"] in ("done", "failed")
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def start(self) -> None:
+        """Start one; it is at work a moment later."""
+        if self._systemd:
+            self._spawn(["systemctl", "start", "--no-block", f"waagent-worker@{self.event}.service"])
+        else:
+            self._spawn([*self.program, "stage", "periodic", "--event", self.event])
+
+    def _spawn(self, argv: list[str]) -> None:
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        env = {**os.environ, "PATH": path}
+        os.posix_spawnp(argv[0], argv, env, setsigmask=[], setsid=not self._systemd)
+
+    @staticmethod
+    def _reap() -> None:
+        """Take leave of children that have ended."""
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+
+
+def this_program() -> list[str]:
+    """How to start the program that runs now."""
+    return [sys.executable, "-I", os.path.abspath(sys.argv[0])]
