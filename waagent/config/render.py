@@ -50,7 +50,7 @@ def _one_line(option: Option) -> str:
     if option.kind == "choice":
         missing = [choice for choice in option.choices if choice not in option.meaning]
         return f"{option.meaning} ({', '.join(option.choices)})" if missing else option.meaning
-    if option.unit and option.unit not in option.meaning:
+    if option.unit and option.unit not in option.meaning.lower():
         return f"{option.meaning} ({option.unit})"
     return option.meaning
 

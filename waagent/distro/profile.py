@@ -4,7 +4,7 @@ load(root, data_dir) -> DistroProfile. Laid on top of one another; later ones wi
 
     1. _default.yaml, which lists every key there is
     2. the profiles the chosen one is based on, oldest first, and the chosen one (detect.py says which)
-    3. the quirks of each of them that apply to this release, in the order of the files
+    3. the quirks of the chosen one that apply to this release (those of its bases count their own releases)
     4. /etc/waagent/distro.d/*.yaml, sorted by name: single keys of a packager or the administrator
 
 DistroProfile
@@ -167,14 +167,13 @@ def resolve(root: str, data_dir: str, found: detect.Facts | None = None) -> Dist
     chain = lineage(choice.profile, shipped, data_dir)
     data: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    quirks: list[tuple[str, Mapping[str, Any]]] = []
     for name in chain:
         file = os.path.join(directory(data_dir), f"{name}.yaml")
         lay(data, origins, {key: value for key, value in shipped[name].items() if key not in HEADER}, file)
-        quirks += [(f"{file} quirk {n}", quirk) for n, quirk in enumerate(shipped[name].get("quirks") or [], 1)]
-    for place, quirk in quirks:
+    for number, quirk in enumerate(shipped[choice.profile].get("quirks") or [], 1):
         if detect.applies(quirk["when"], choice, found.release):
-            lay(data, origins, quirk["set"], place)
+            file = os.path.join(directory(data_dir), f"{choice.profile}.yaml")
+            lay(data, origins, quirk["set"], f"{file} quirk {number}")
     default = {key: value for key, value in shipped[detect.DEFAULT].items() if key not in HEADER}
     problems = _overrides(root, default, data, origins)
     profile = "default" if choice.profile == detect.DEFAULT else choice.profile

@@ -18,8 +18,8 @@ OPERATORS = ("<=", ">=", "<", ">", "!")
 
 def key(text: str) -> list[tuple[int, int, str]]:
     """A list that sorts as versions do."""
-    runs = re.findall(r"\d+|[^\d.]+", text)
-    return [(1, int(run), "") if run.isdigit() else (0, 0, run) for run in runs]
+    runs = re.findall(r"[0-9]+|[^0-9.]+", text)
+    return [(1, int(run), "") if run[0] in "0123456789" else (0, 0, run) for run in runs]
 
 
 def satisfies(version: str, condition: str) -> bool:

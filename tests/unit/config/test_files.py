@@ -163,12 +163,13 @@ HEAVY = {"configobj", "dataclasses", "pathlib", "subprocess", "logging", "email"
 
 
 def test_a_lean_process_imports_nothing_heavy() -> None:
+    source = Path(__file__).resolve().parents[3]
+    empty = '{"format":1,"values":{},"sources":{},"set":[],"problems":[],"files":[]}'
     code = (
-        "import sys; from waagent.config import from_json, Config, rdma_enabled; from waagent.config import settings\n"
-        'from_json(\'{"format":1,"values":{},"sources":{},"set":[],"problems":[],"files":[]}\')\n'
+        f"import sys; sys.path.insert(0, {str(source)!r})\n"
+        "from waagent.config import from_json, rdma_enabled, settings\n"
+        f"from_json({empty!r})\n"
         "print(*sorted(sys.modules))"
     )
-    source = Path(__file__).resolve().parents[3]
-    told = subprocess.run([sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(source)!r})\n{code}"],
-                          capture_output=True, text=True, check=True)  # fmt: skip
+    told = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
     assert not HEAVY & set(told.stdout.split())
