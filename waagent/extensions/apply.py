@@ -1,0 +1,368 @@
+"""Process a goal state's extensions: every pair in order, each operation as plan.py decides, all of it journalled.
+
+    Engine(system, layout, source, rules).process(desired) -> Summary
+
+Every decision is made from the disk as it is just then, so whatever killed an earlier process, a new one goes on
+from there: turns that are done are not repeated within a goal state and boot, a command that still runs is waited
+for, one that ended meanwhile is settled with its real exit code, an update continues at its next step.
+
+A failing handler fails alone: its status tells why, and the next pair is taken. Only dependencies spread: when a
+pair that others wait for fails, everything later in the order is skipped.
+
+Source: extensions 4.1 - 4.9, 5.3, 5.4, 9.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+from waagent.errors import ExtensionError, SystemRefused
+from waagent.extensions import commands, packages, plan, policy, status
+from waagent.extensions import handler as handlers
+from waagent.extensions.journal import Journal, boot_id, read_json, save_json
+from waagent.extensions.layout import Layout, objection
+from waagent.extensions.observe import observe
+from waagent.extensions.observe import packages as packages_on_disk
+from waagent.extensions.packages import Source
+from waagent.extensions.plan import Operation, Pair, Refusal
+from waagent.extensions.steps import Announce, Rules, Steps, remove_version
+from waagent.fabric.desired import ENABLED, Desired, Handler
+from waagent.system import System
+
+SUPPORTED_FEATURES = ("MultipleExtensionsPerHandler",)
+UNSUPPORTED = 2001
+DENIED_ENABLE, DENIED_OTHER = 1009, 1010
+
+_OPERATION_NAMES = {
+    "download": "Download",
+    "initialise": "Download",
+    "install": "Install",
+    "enable": "Enable",
+    "disable": "Disable",
+    "uninstall": "UnInstall",
+    "update": "Update",
+}
+
+
+class Fate(NamedTuple):
+    """How one pair fared: label, succeeded | failed | skipped, and why."""
+
+    label: str
+    result: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """kind: processed, held or unsupported; notes: failures that were tolerated."""
+
+    kind: str
+    fates: tuple[Fate, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Fate, ...]:
+        return tuple(fate for fate in self.fates if fate.result != "succeeded")
+
+
+def is_processed(system: System, layout: Layout, identity: str) -> bool:
+    """Whether this goal state has been processed in this boot."""
+    done = read_json(system, layout.processed)
+    return done.get("identity") == identity and done.get("boot") == boot_id(system)
+
+
+class Engine:
+    def __init__(
+        self,
+        system: System,
+        layout: Layout,
+        source: Source,
+        rules: Rules | None = None,
+        announce: Announce = lambda event, **data: None,
+    ) -> None:
+        self._system, self._layout, self._source = system, layout, source
+        self._rules = rules or Rules()
+        self._journal = Journal(system, layout)
+        self._steps = Steps(system, layout, source, self._rules, self._journal, announce)
+
+    def process(
+        self, desired: Desired, *, features: tuple[str, ...] = SUPPORTED_FEATURES, honour_hold: bool = True
+    ) -> Summary:
+        """Bring the machine to what is desired, as far as it goes. Raises only what hits the engine itself."""
+        unknown = [name for name in desired.required_features if name not in features]
+        if unknown:
+            self._show((), "unsupported")
+            message = f"the goal state requires features that this agent does not have: {', '.join(unknown)}"
+            self._record(desired, {"status": "Failed", "code": UNSUPPORTED, "message": message})
+            return Summary("unsupported", notes=(message,))
+        if desired.on_hold and honour_hold:
+            self._show(desired.handlers, "held")
+            self._record(desired, None)
+            return Summary("held")
+        self._journal.begin(desired.identity)
+        self._resume(desired)
+        packages.sweep(self._system, self._layout)
+        refusals = policy.refusals(
+            desired,
+            enabled=self._rules.enabled,
+            policy=self._rules.policy,
+            policy_error=self._rules.policy_error,
+            config_file=self._rules.config_file,
+        )
+        self._show(desired.handlers, "")
+        desired = self._choose(desired, refusals)
+        self._show(desired.handlers, "")
+        fates = self._turns(desired, refusals)
+        if self._rules.enabled:
+            self._clean_up(desired)
+        self._record(desired, {"status": "Success", "code": 0, "message": "GoalState executed successfully"})
+        self._journal.finish()
+        return Summary("processed", tuple(fates), tuple(self._steps.notes))
+
+    # -- before the turns ------------------------------------------------------------------------------------
+
+    def _resume(self, desired: Desired) -> None:
+        """Settle the command that an earlier process was running when it died."""
+        found = self._journal.interrupted()
+        if found is None:
+            self._journal.did()
+            return
+        pair_id, operation, command, running = found
+        ended = commands.attach(self._system, self._layout, command, running)
+        self._journal.did()
+        pair = next((one for one in plan.pairs(desired) if one.id == pair_id), None)
+        if ended is None or pair is None:
+            return
+        try:
+            self._steps.settle(pair, operation, command, ended)
+        except ExtensionError as error:
+            self._fail(pair, operation, error)
+            self._journal.ended(pair.id, "failed", error.message)
+        else:
+            if operation.verb == "enable":
+                self._journal.updates.pop(pair.handler.name, None)
+                self._journal.ended(pair.id, "succeeded", "")
+
+    def _choose(self, desired: Desired, refusals: dict[str, Refusal]) -> Desired:
+        """Settle each handler's version: the manifest's for what is to be enabled, else what is installed."""
+        observed = observe(self._system, self._layout)
+        handlers_now: list[Handler] = []
+        for handler in desired.handlers:
+            installed = observed.installed(handler.name)
+            chosen = handler
+            if handler.name in refusals:
+                pass
+            elif handler.state != ENABLED:
+                chosen = replace(handler, version=installed.version if installed else handler.version)
+            else:
+                try:
+                    release = packages.choose(handler, self._source)
+                    self._steps.releases[handler.name] = release
+                    chosen = replace(handler, version=release.version)
+                except ExtensionError as error:
+                    # What is installed and fits needs no manifest to be enabled with new settings.
+                    if observed.state(handler.name, handler.version) not in (handlers.INSTALLED, handlers.ENABLED):
+                        refusals[handler.name] = Refusal(error.message, error.code, False, "Download")
+            handlers_now.append(chosen)
+        return replace(desired, handlers=tuple(handlers_now))
+
+    def _show(self, wanted: tuple[Handler, ...], mode: str) -> None:
+        """Tell the status report which handlers there are, at which versions (report.py)."""
+        shown = [
+            {
+                "name": handler.name,
+                "version": handler.version,
+                "state": handler.state,
+                "multi_config": handler.multi_config,
+                "settings": [
+                    {
+                        "instance": one.name if handler.multi_config else "",
+                        "sequence": one.sequence,
+                        "state": one.state,
+                    }
+                    for one in handler.settings
+                ],
+            }
+            for handler in wanted
+            if "/" not in handler.name + handler.version
+        ]
+        save_json(self._system, self._layout, self._layout.current, {"mode": mode, "handlers": shown})
+
+    # -- the turns -------------------------------------------------------------------------------------------
+
+    def _turns(self, desired: Desired, refusals: dict[str, Refusal]) -> list[Fate]:
+        ordered = plan.pairs(desired)
+        fates: list[Fate] = []
+        broken = ""  # why what comes later is skipped
+        for pair in ordered:
+            refusal = refusals.get(pair.handler.name)
+            done = self._journal.turns.get(pair.id)
+            if done is not None:
+                fate = Fate(pair.label, *done)
+            elif refusal is not None and refusal.before_dependencies:
+                fate = self._refuse(pair, refusal)
+            elif broken:
+                fate = self._skip(pair, broken)
+            elif refusal is not None:
+                fate = self._refuse(pair, refusal)
+            else:
+                fate = self._turn(pair)
+            self._journal.ended(pair.id, fate.result, fate.message)
+            fates.append(fate)
+            if not broken and plan.awaited(pair, ordered):
+                broken = self._await(pair) if fate.result == "succeeded" else f"execution of {pair.label} failed"
+        return fates
+
+    def _turn(self, pair: Pair) -> Fate:
+        operation: Operation | None = None
+        try:
+            operations = plan.turn(pair, observe(self._system, self._layout, self._journal.updates))
+            for operation in operations:
+                self._steps.perform(pair, operation)
+        except ExtensionError as error:
+            self._journal.updates.pop(pair.handler.name, None)
+            self._fail(pair, operation, error)
+            return Fate(pair.label, "failed", error.message)
+        if self._journal.updates.pop(pair.handler.name, None) is not None:
+            self._journal.save()
+        return Fate(pair.label, "succeeded")
+
+    def _fail(self, pair: Pair, operation: Operation | None, error: ExtensionError) -> None:
+        """Tell the platform why this pair failed, at the level where it looks."""
+        version = operation.target if operation else pair.handler.version
+        name = _OPERATION_NAMES.get(operation.verb) if operation else None
+        of_instance = bool(pair.instance) and operation is not None and operation.verb == "enable"
+        denied = error.facts.get("denied") is True
+        if of_instance:
+            message = f"{pair.label} could not be enabled: [MultiConfigExtensionEnableError] {error.message}"
+            self._error_status(pair, version, name, -1, message)
+            return
+        self._handler_status(pair, version, error.code, error.message, denied)
+        if pair.instance or denied:
+            self._error_status(pair, version, name, error.code, error.message, overwrite=denied)
+
+    def _refuse(self, pair: Pair, refusal: Refusal) -> Fate:
+        """Report a pair that is not processed; its message is at both levels when it was to be enabled."""
+        wanted = pair.handler.state == ENABLED
+        code = refusal.code
+        if code is None:
+            code = DENIED_ENABLE if wanted else DENIED_OTHER
+        version = self._reported_version(pair)
+        if version is not None:
+            denied = refusal.code is None
+            self._handler_status(pair, version, code, refusal.message, denied)
+            if pair.instance or (denied and wanted):
+                operation = refusal.operation
+                self._error_status(pair, version, operation, code, refusal.message, overwrite=denied and wanted)
+        return Fate(pair.label, "failed", refusal.message)
+
+    def _skip(self, pair: Pair, why: str) -> Fate:
+        message = f"{pair.label} was skipped: {why}"
+        version = pair.handler.version
+        known = self._system.exists(self._layout.handler_status(pair.handler.name, version))
+        if not pair.instance or not known:
+            self._handler_status(pair, version, -1, message, False)
+        self._error_status(pair, version, "ExtensionProcessing", -1, message)
+        return Fate(pair.label, "skipped", message)
+
+    def _reported_version(self, pair: Pair) -> str | None:
+        """The version whose directory a refusal is written to; None when its names cannot be."""
+        instances = tuple(one.name for one in pair.handler.settings)
+        if objection(pair.handler.name, pair.handler.version, instances):
+            return None
+        return pair.handler.version
+
+    def _handler_status(self, pair: Pair, version: str, code: int, message: str, denied: bool) -> None:
+        self._write(
+            lambda: handlers.write_status(
+                self._system,
+                self._layout,
+                pair.handler.name,
+                version,
+                handlers.NOT_READY,
+                code,
+                message,
+                denied=denied,
+                multi_config=pair.handler.multi_config,
+            )
+        )
+
+    def _error_status(
+        self, pair: Pair, version: str, operation: str | None, code: int, message: str, overwrite: bool = False
+    ) -> None:
+        if pair.settings is None:
+            return
+        self._write(
+            lambda: handlers.write_error_status(
+                self._system,
+                self._layout,
+                pair.handler.name,
+                version,
+                pair.instance,
+                pair.sequence,
+                operation=operation,
+                code=code,
+                message=message,
+                overwrite=overwrite,
+            )
+        )
+
+    def _write(self, action: Callable[[], object]) -> None:
+        """A status that cannot be written (a full disk) is noted; the other handlers go on."""
+        try:
+            action()
+        except SystemRefused as error:
+            self._steps.notes.append(str(error))
+
+    def _await(self, pair: Pair) -> str:
+        """Wait until the pair's status file tells its end; "" for success, else why its dependants are skipped."""
+        if pair.settings is None or pair.sequence < 0:
+            return ""
+        path = str(
+            self._system.path(
+                self._layout.status_file(pair.handler.name, pair.handler.version, pair.instance, pair.sequence)
+            )
+        )
+        deadline = self._journal.began + self._rules.dependency_wait
+        seen, clock = "", self._system.clock
+        while clock.boot() < deadline:
+            seen = str(status.extension_status(path, pair.label, pair.sequence, clock.now().timestamp())["status"])
+            if seen == "success":
+                return ""
+            if seen == "error":
+                return f"{pair.label} did not succeed, its status was error"
+            clock.sleep(self._rules.dependency_poll)
+        minutes = self._rules.dependency_wait / 60
+        told = f", its status was {seen}" if seen else ""
+        return f"{pair.label} did not reach a final state within {minutes:.0f} minutes{told}"
+
+    # -- after the turns -------------------------------------------------------------------------------------
+
+    def _clean_up(self, desired: Desired) -> None:
+        """Delete handlers that the goal state does not name, and packages without a directory; run nothing."""
+        named = {handler.name for handler in desired.handlers}
+        observed = observe(self._system, self._layout)
+        for one in observed.handlers:
+            if one.name not in named:
+                self._write(partial(remove_version, self._system, self._layout, one.name, one.version))
+        for name, version in packages_on_disk(self._system, self._layout):
+            if name not in named and observed.find(name, version) is None:
+                self._write(partial(self._system.remove, self._layout.package(name, version)))
+        for handler in list(self._journal.updates):
+            if handler not in named:
+                del self._journal.updates[handler]
+
+    def _record(self, desired: Desired, aggregate: dict[str, object] | None) -> None:
+        """Write down that this goal state is done; a held one leaves the last aggregate as it is."""
+        before = read_json(self._system, self._layout.processed).get("aggregate")
+        if aggregate is not None:
+            aggregate = {**aggregate, "timestamp": self._system.clock.stamp(), "sequence": desired.sequence}
+        document = {
+            "identity": desired.identity,
+            "boot": boot_id(self._system),
+            "aggregate": aggregate if aggregate is not None else before,
+        }
+        save_json(self._system, self._layout, self._layout.processed, document)

@@ -1,0 +1,392 @@
+"""Run one command of a handler: in a session of its own, with a limit, and so that a later agent finds it again.
+
+Command     what to run (see below)           Running    where it runs: folder, pid, start (of the pid), unit, until
+Ended       status (None when unknown), timed_out, output (of both streams, at most 3200 characters), seconds
+
+The command line is base directory + "/" + the manifest's text, given to a shell. Its output goes to files, so a
+child that keeps them open blocks nobody; a file that grows over 1 MiB is cut while the command runs. A small shell
+around it writes down that it began and how it ended, which tells a broken systemd-run from a broken command and
+lets `attach` learn the result of a command whose agent was killed. Only the direct child is waited for.
+
+With systemd the command gets a transient scope in its handler's slice, so that neither a restart of the agent nor
+the agent's quota hits it. When the limit is over everything in its process group and scope is killed.
+
+Source: extensions 3.3, 3.5 - 3.9.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from waagent.errors import ExtensionError
+from waagent.extensions import texts
+from waagent.extensions.layout import Layout
+from waagent.system import Effect, System
+from waagent.system.command import PATH
+from waagent.system.redact import redact_text
+
+LIMITS: Mapping[str, float] = {"install": 900, "update": 900, "enable": 300, "disable": 900, "uninstall": 300}
+CODES: Mapping[str, int] = {"install": 1007, "update": 1008, "enable": 1009, "disable": 1010, "uninstall": 1000}
+TIMED_OUT_CODE = 1011
+
+OUTPUT_FILE_LIMIT = 1024 * 1024
+GRACE = 5.0  # seconds for the kernel to clear away what was killed
+LOG_LIMIT = 10 * 1024 * 1024
+_AROUND = """printf began > "$1/began"
+/bin/sh -c "$2"
+code=$?
+printf '%s\\n' "$code" > "$1/exit" 2>/dev/null
+exit "$code\""""
+_PRIVATE = re.compile(r"NOTIFY_SOCKET|WATCHDOG_.*|LISTEN_.*|INVOCATION_ID|JOURNAL_STREAM|WAAGENT_.*")
+
+
+class Command(NamedTuple):
+    """verb, handler, version of the directory it runs in, instance or "", the manifest's text, its environment."""
+
+    verb: str
+    handler: str
+    version: str
+    instance: str
+    line: str
+    environment: Mapping[str, str]
+    limit: float
+
+
+class Running(NamedTuple):
+    """Enough to find a command again: its folder, process id with start time, scope, and when its limit is over."""
+
+    folder: str
+    pid: int
+    start: str
+    unit: str
+    until: float
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Running:
+        return cls(fields["folder"], int(fields["pid"]), fields["start"], fields["unit"], float(fields["until"]))
+
+
+class Ended(NamedTuple):
+    status: int | None
+    timed_out: bool
+    output: str
+    seconds: float
+
+
+def full_line(layout: Layout, command: Command) -> str:
+    return f"{layout.base(command.handler, command.version)}/{command.line.strip().lstrip('/')}"
+
+
+def slice_of(handler: str) -> str:
+    return f"azure-vmextensions-{handler.replace('-', '_')}.slice"
+
+
+def run(
+    system: System,
+    layout: Layout,
+    command: Command,
+    started: Callable[[Running], None] = lambda running: None,
+) -> Ended:
+    """Run it to its end. `started` is called as soon as it runs. Raises ExtensionError if it cannot be launched."""
+    system.unforeseeable(f"{command.verb} {command.handler}")
+    line = full_line(layout, command)
+    name = f"{command.verb}_{uuid.uuid4()}"
+    folder = f"{layout.running}/{name}"
+    for directory in (layout.own, layout.running, folder):
+        os.makedirs(str(system.path(directory)), mode=0o700, exist_ok=True)
+    _log(system, layout, command, f"{system.clock.stamp()} {line}\n{_shown(command.environment)}\n")
+    try:
+        scoped = _has_systemd(system)
+        ended = _run(system, layout, command, line, name if scoped else "", folder, started)
+        if ended is None:  # systemd-run gave up before the command began
+            ended = _run(system, layout, command, line, "", folder, started)
+        if ended is None:
+            raise _not_launched(command, line, "the shell around it did not start")
+    finally:
+        shutil.rmtree(str(system.path(folder)), ignore_errors=True)
+    note = "over its limit" if ended.timed_out else f"status {ended.status}"
+    system.note(Effect("run", argv=(line,), note=f"{note} after {ended.seconds:.1f} s"))
+    _log(system, layout, command, f"{system.clock.stamp()} {note} after {ended.seconds:.1f} s\n{ended.output}\n")
+    return ended
+
+
+def attach(system: System, layout: Layout, command: Command, running: Running) -> Ended | None:
+    """How a command that an earlier process started has ended, or will; None when it was lost without a trace.
+
+    Waits while it lives, but not beyond its limit.
+    """
+    folder = str(system.path(running.folder))
+    began = time.monotonic()
+    timed_out = False
+    while _start_of(running.pid) == running.start:
+        if system.clock.boot() > running.until:
+            timed_out = True
+            _kill(system, running.pid, running.unit)
+            _gone(running, GRACE)
+            break
+        _cut(folder)
+        time.sleep(0.1)
+    status = _exit_status(folder)
+    if status is None and not timed_out:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    ended = Ended(status, timed_out, _output(folder), time.monotonic() - began)
+    shutil.rmtree(folder, ignore_errors=True)
+    note = "over its limit" if timed_out else f"status {status}"
+    _log(system, layout, command, f"{system.clock.stamp()} {note}, seen by a later agent process\n{ended.output}\n")
+    return ended
+
+
+def failure(command: Command, ended: Ended, line: str, system: System, layout: Layout) -> ExtensionError:
+    """The error for a command that did not end with status 0."""
+    if ended.timed_out:
+        return ExtensionError(
+            f"[ExtensionError] {command.verb} ran over its limit of {command.limit:.0f} s and was killed: {line}\n"
+            f"{ended.output}",
+            handler=command.handler,
+            code=TIMED_OUT_CODE,
+            exit_code=str(TIMED_OUT_CODE),
+        )
+    hint = _noexec(system, layout.lib) if ended.status == 126 else ""
+    return ExtensionError(
+        f"[ExtensionOperationError] {command.verb} ended with exit code {ended.status} after {ended.seconds:.1f} s:"
+        f" {line}{hint}\n{ended.output}",
+        handler=command.handler,
+        code=CODES[command.verb],
+        exit_code=str(ended.status),
+    )
+
+
+# -- one process ---------------------------------------------------------------------------------------------
+
+
+def _run(
+    system: System,
+    layout: Layout,
+    command: Command,
+    line: str,
+    unit: str,
+    folder: str,
+    started: Callable[[Running], None],
+) -> Ended | None:
+    """None when systemd-run ended without having begun the command."""
+    argv = ["/bin/sh", "-c", _AROUND, "waagent-extension", folder, line]
+    if unit:
+        argv = [
+            "systemd-run", "--quiet", "--scope", f"--unit={unit}", f"--slice={slice_of(command.handler)}",
+            "--property=CPUAccounting=no", "--property=MemoryAccounting=no", *argv,
+        ]  # fmt: skip
+    real, root = str(system.path(folder)), system.root
+    base = layout.base(command.handler, command.version)
+
+    def enter() -> None:  # in the child, between fork and exec
+        if root != "/":
+            os.chroot(root)
+            os.chdir(base)
+
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+    began = time.monotonic()
+    out = os.open(f"{real}/out", flags, 0o600)
+    try:
+        err = os.open(f"{real}/err", flags, 0o600)
+        try:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=str(system.path(base)),
+                env=_environment(command.environment),
+                start_new_session=True,
+                umask=0o022,
+                preexec_fn=enter if root != "/" else None,  # noqa: PLW1509 - this process has one thread here
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise _not_launched(command, line, str(error)) from error
+        finally:
+            os.close(err)
+    finally:
+        os.close(out)
+    scope = f"{unit}.scope" if unit else ""
+    until = system.clock.boot() + command.limit
+    try:
+        started(Running(folder, process.pid, _start_of(process.pid), scope, until))
+        timed_out = not _wait(process, command.limit, real)
+    except BaseException:
+        _kill(system, process.pid, scope)
+        raise
+    if timed_out:
+        _kill(system, process.pid, scope)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:  # in the middle of a system call that cannot be interrupted
+            pass
+    if unit and not timed_out and not os.path.exists(f"{real}/began"):
+        return None
+    status = process.returncode
+    if status is not None and status < 0:
+        status = 128 - status
+    return Ended(status, timed_out, _output(real), time.monotonic() - began)
+
+
+def _wait(process: subprocess.Popen[bytes], limit: float, folder: str) -> bool:
+    """Wait for the direct child; false when the limit is over. Keeps its output files small meanwhile."""
+    until = time.monotonic() + limit
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # a kernel before 5.3
+        descriptor = -1
+    try:
+        while process.poll() is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            if descriptor >= 0:
+                poller = select.poll()
+                poller.register(descriptor, select.POLLIN)
+                poller.poll(min(left, 0.25) * 1000)
+            else:
+                time.sleep(min(left, 0.05))
+            _cut(folder)
+        return True
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _cut(folder: str) -> None:
+    """Cut output that has grown too much to its start; the writer goes on behind it."""
+    for name in ("out", "err"):
+        try:
+            if os.stat(f"{folder}/{name}").st_size > OUTPUT_FILE_LIMIT:
+                os.truncate(f"{folder}/{name}", texts.OUTPUT)
+        except OSError:
+            continue
+
+
+def _kill(system: System, pid: int, scope: str) -> None:
+    """End everything in the process group, and in the scope, at once."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    if scope:
+        system.run("systemctl", "kill", "--signal=KILL", scope, ok=None, limit=10)
+
+
+def _gone(running: Running, limit: float) -> None:
+    until = time.monotonic() + limit
+    while _start_of(running.pid) == running.start and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _start_of(pid: int) -> str:
+    """When a process started, in ticks; "" when it is gone or a zombie. With the pid it names one process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
+            fields = stream.read().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
+
+
+def _exit_status(folder: str) -> int | None:
+    try:
+        with open(f"{folder}/exit", encoding="ascii", errors="replace") as stream:
+            text = stream.read(16)
+    except OSError:
+        return None
+    return int(text) if text.endswith("\n") and text.strip().isdigit() else None
+
+
+def _output(folder: str) -> str:
+    """The end of both streams as text: bytes that are not UTF-8 become backslash escapes, secrets go."""
+    streams = []
+    for name in ("out", "err"):
+        try:
+            with open(f"{folder}/{name}", "rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, size - texts.OUTPUT))
+                streams.append(stream.read(texts.OUTPUT).decode("utf-8", "backslashreplace"))
+        except OSError:
+            streams.append("")
+    return redact_text(texts.combine(streams[0], streams[1]))
+
+
+def _environment(table: Mapping[str, str]) -> dict[str, str]:
+    """The agent's environment without what is private to its service; the table wins."""
+    inherited = {name: value for name, value in os.environ.items() if not _PRIVATE.fullmatch(name)}
+    return {"PATH": PATH, "HOME": "/root", **inherited, **table}
+
+
+def _has_systemd(system: System) -> bool:
+    return system.is_directory("/run/systemd/system") and system.which("systemd-run") is not None
+
+
+def _not_launched(command: Command, line: str, why: str) -> ExtensionError:
+    return ExtensionError(
+        f"[ExtensionError] {command.verb} could not be launched: {line}: {why}",
+        handler=command.handler,
+        code=CODES[command.verb],
+        exit_code=str(CODES[command.verb]),
+    )
+
+
+def _noexec(system: System, lib: str) -> str:
+    """A sentence about the mount that holds `lib` if nothing may be executed there."""
+    best, options = "", ""
+    try:
+        for line in system.read_text("/proc/mounts").splitlines():
+            fields = line.split()
+            point = fields[1] if len(fields) > 3 else ""
+            if (lib == point or lib.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
+                best, options = point, fields[3]
+    except OSError:
+        return ""
+    if "noexec" not in options.split(","):
+        return ""
+    return f"; {best} is mounted noexec, so no handler can run from {lib}: mount it with exec"
+
+
+# -- the handler's CommandExecution.log ----------------------------------------------------------------------
+
+
+def _shown(environment: Mapping[str, str]) -> str:
+    return "\n".join(f"  {name}={value}" for name, value in sorted(environment.items()))
+
+
+def _log(system: System, layout: Layout, command: Command, text: str) -> None:
+    """Append to the handler's log of commands; a log that cannot be written stops nothing."""
+    path = str(system.path(layout.command_log(command.handler, command.instance)))
+    lines = "\n".join(line for line in text.splitlines() if line.strip()) + "\n"
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(path, flags, 0o600), "ab") as stream:
+            stream.write(lines.encode("utf-8", "replace"))
+            size = stream.tell()
+        if size > LOG_LIMIT * 2:
+            _keep_end(path)
+    except OSError:
+        return
+
+
+def _keep_end(path: str) -> None:
+    """Keep the last 10 MiB, from the start of a line."""
+    with open(path, "rb") as stream:
+        stream.seek(-LOG_LIMIT, os.SEEK_END)
+        stream.readline()
+        kept = stream.read()
+    fresh = path + ".new"
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as stream:
+        stream.write(kept)
+    os.replace(fresh, path)

@@ -1,0 +1,137 @@
+"""What the engine is doing and has done, so that a kill or a reboot at any point is resumed and not repeated.
+
+LIB/extensions/journal.json, replaced atomically before and after every step:
+
+    identity, boot   of the goal state being processed, and the boot in which; another one starts the turns afresh
+    began            seconds since boot when its processing began: the wait for dependencies counts from here
+    turns            pair id -> "succeeded", "failed" or "skipped" with its message
+    updates          handler -> update under way (plan.Update); outlives the goal state
+    operation        the step being carried out with the command it runs, or null
+
+LIB/extensions/processed.json, when a goal state is done: {"identity", "boot", "aggregate": null or
+{"status", "code", "message", "timestamp", "sequence"}}; the aggregate goes into the status report.
+
+Unreadable files count as absent: then everything is decided from the handlers' own directories.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from waagent.extensions.commands import Command, Running
+from waagent.extensions.layout import Layout
+from waagent.extensions.plan import Operation, Update
+from waagent.system import System
+from waagent.system.files import write_atomic
+
+
+def boot_id(system: System) -> str:
+    try:
+        return system.read_text("/proc/sys/kernel/random/boot_id").strip()
+    except OSError:
+        return ""
+
+
+def read_json(system: System, path: str) -> dict[str, Any]:
+    try:
+        document = json.loads(system.read(path).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+class Journal:
+    def __init__(self, system: System, layout: Layout) -> None:
+        self._system, self._layout = system, layout
+        fields = read_json(system, layout.journal)
+        self.identity = str(fields.get("identity", ""))
+        self.boot = str(fields.get("boot", ""))
+        self.began = float(fields.get("began") or 0.0)
+        self.turns: dict[str, tuple[str, str]] = {}
+        self.updates: dict[str, Update] = {}
+        self.operation: dict[str, Any] | None = None
+        for pair, turn in _items(fields.get("turns")):
+            if isinstance(turn, list) and len(turn) == 2:
+                self.turns[pair] = (str(turn[0]), str(turn[1]))
+        for handler, update in _items(fields.get("updates")):
+            try:
+                self.updates[handler] = Update(
+                    update["old"], update["new"], dict(update["disabled"]), update["updated"], update["uninstalled"]
+                )
+            except (KeyError, TypeError, ValueError):
+                continue
+        operation = fields.get("operation")
+        if isinstance(operation, dict):
+            self.operation = operation
+
+    def begin(self, identity: str) -> bool:
+        """Start on a goal state; false if it goes on with one that was interrupted in this boot."""
+        boot = boot_id(self._system)
+        if (identity, boot) == (self.identity, self.boot) and self.began:
+            return False
+        self.identity, self.boot, self.began = identity, boot, self._system.clock.boot()
+        self.turns = {}
+        self.save()
+        return True
+
+    def finish(self) -> None:
+        """The goal state is done: its turns are forgotten, so that the next run of it starts afresh."""
+        self.identity, self.began, self.turns, self.operation = "", 0.0, {}, None
+        self.save()
+
+    def doing(self, pair: str, operation: Operation) -> None:
+        self.operation = {"pair": pair, "step": operation._asdict(), "command": None, "running": None}
+        self.save()
+
+    def running(self, command: Command, running: Running) -> None:
+        if self.operation is not None:
+            self.operation["command"] = {**command._asdict(), "environment": {}}
+            self.operation["running"] = running._asdict()
+            self.save()
+
+    def did(self) -> None:
+        self.operation = None
+        self.save()
+
+    def ended(self, pair: str, result: str, message: str) -> None:
+        self.turns[pair] = (result, message)
+        self.operation = None
+        self.save()
+
+    def interrupted(self) -> tuple[str, Operation, Command, Running] | None:
+        """The command that an earlier process was running when it died, if it ran in this boot."""
+        if self.operation is None or self.boot != boot_id(self._system):
+            return None
+        try:
+            return (
+                str(self.operation["pair"]),
+                Operation(**self.operation["step"]),
+                Command(**self.operation["command"]),
+                Running.from_json(self.operation["running"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def save(self) -> None:
+        document = {
+            "identity": self.identity,
+            "boot": self.boot,
+            "began": self.began,
+            "turns": {pair: list(turn) for pair, turn in self.turns.items()},
+            "updates": {handler: {**update._asdict()} for handler, update in self.updates.items()},
+            "operation": self.operation,
+        }
+        save_json(self._system, self._layout, self._layout.journal, document)
+
+
+def save_json(system: System, layout: Layout, path: str, document: object) -> None:
+    """Replace one of the engine's own files. Not an effect on the machine that anyone would ask `why` about."""
+    if not system.is_directory(layout.own):
+        system.make_directory(layout.own, 0o700)
+    write_atomic(str(system.path(path)), json.dumps(document).encode(), 0o600, None)
+
+
+def _items(value: object) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, Mapping) else []

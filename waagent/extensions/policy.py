@@ -1,0 +1,177 @@
+"""Which extensions may be processed: the switch Extensions.Enabled, the policy file, entries that make no sense.
+
+    read(system, path) -> Policy | None      None when there is no file; raises PolicyInvalid for a bad one
+    refusals(desired, ...)                   handler name -> plan.Refusal
+
+The file (/etc/waagent_policy.json):
+    {"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": bool, "signatureRequired": bool,
+     "extensions": {NAME: {"signatureRequired": bool, "runtimePolicy": any}}}}
+
+A file that exists and cannot be used refuses every extension. Names are compared without regard to case, attributes
+with it.
+
+Source: extensions 4.2, 9.1 - 9.4.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from waagent.errors import ConfigError
+from waagent.extensions.layout import objection
+from waagent.extensions.plan import Refusal
+from waagent.fabric.desired import DISABLED, ENABLED, UNINSTALL, Desired
+from waagent.system import System
+
+HIGHEST_VERSION = (0, 1, 0)
+SIZE_LIMIT = 1024 * 1024
+
+
+class PolicyInvalid(ConfigError):
+    """The policy file cannot be used, so no extension is processed. Facts: file, key."""
+
+    reason = "extension policy invalid"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """allowed: lower-case names of handlers, None for all; signed: such a name -> whether it has to be signed."""
+
+    path: str
+    allowed: frozenset[str] | None = None
+    signature_required: bool = False
+    signed: Mapping[str, bool] = field(default_factory=dict)
+
+    def allows(self, handler: str) -> bool:
+        return self.allowed is None or handler.lower() in self.allowed
+
+    def requires_signature(self, handler: str) -> bool:
+        return self.signed.get(handler.lower(), self.signature_required)
+
+
+def read(system: System, path: str) -> Policy | None:
+    try:
+        raw = system.read(path, SIZE_LIMIT)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _invalid(path, "", f"it cannot be read ({error.strerror or error})") from error
+    try:
+        return parse(raw.decode("utf-8-sig"), path)
+    except UnicodeDecodeError as error:
+        raise _invalid(path, "", f"it is not UTF-8 (byte {error.start})") from error
+
+
+def parse(text: str, path: str) -> Policy:
+    """Raises PolicyInvalid for anything that is not exactly a policy."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(path, "", f"it is not JSON ({error})") from error
+    top = _object(path, "the document", document, ("policyVersion", "extensionPolicies"))
+    _check_version(path, top.get("policyVersion"))
+    known = ("allowListedExtensionsOnly", "signatureRequired", "extensions")
+    policies = _object(path, "extensionPolicies", _given(top, "extensionPolicies", {}), known)
+    listed_only = _boolean(path, policies, "allowListedExtensionsOnly", "extensionPolicies")
+    extensions = _given(policies, "extensions", {})
+    if not isinstance(extensions, dict):
+        raise _invalid(path, "extensionPolicies.extensions", "it is not an object")
+    signed: dict[str, bool] = {}
+    for name, rules in extensions.items():
+        where = f"extensionPolicies.extensions.{name}"
+        entry = _object(path, where, rules, ("signatureRequired", "runtimePolicy"))
+        if entry.get("signatureRequired") is not None:
+            signed[name.lower()] = _boolean(path, entry, "signatureRequired", where)
+    return Policy(
+        path,
+        frozenset(name.lower() for name in extensions) if listed_only else None,
+        _boolean(path, policies, "signatureRequired", "extensionPolicies"),
+        signed,
+    )
+
+
+def _object(path: str, where: str, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _invalid(path, where, "it is not an object")
+    for key in value:
+        if key not in known:
+            raise _invalid(path, f"{where}.{key}", f"only {', '.join(known)} are known there")
+    return value
+
+
+def _given(fields: Mapping[str, Any], key: str, default: Any) -> Any:
+    value = fields.get(key)
+    return default if value is None else value
+
+
+def _boolean(path: str, fields: Mapping[str, Any], key: str, where: str) -> bool:
+    value = _given(fields, key, False)
+    if not isinstance(value, bool):
+        raise _invalid(path, f"{where}.{key}", f"{value!r} is neither true nor false")
+    return value
+
+
+def _check_version(path: str, value: Any) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"\d+(\.\d+){0,2}", value):
+        raise _invalid(path, "policyVersion", f'{value!r} is not a version such as "0.1.0"')
+    parts = tuple(int(part) for part in value.split("."))
+    if parts + (0,) * (3 - len(parts)) > HIGHEST_VERSION:
+        raise _invalid(path, "policyVersion", f"{value} is newer than {'.'.join(map(str, HIGHEST_VERSION))}")
+
+
+def _invalid(path: str, key: str, why: str) -> PolicyInvalid:
+    at = f" at {key}" if key else ""
+    return PolicyInvalid(
+        f"[InvalidPolicyError] cannot use the extension policy {path}{at}: {why}; no extension is processed until"
+        " it is corrected",
+        file=path,
+        key=key,
+    )
+
+
+def refusals(
+    desired: Desired,
+    *,
+    enabled: bool = True,
+    policy: Policy | None = None,
+    policy_error: str = "",
+    config_file: str = "/etc/waagent.conf",
+) -> dict[str, Refusal]:
+    """Which handlers are not processed, and why; in the order in which the reasons count."""
+    refused: dict[str, Refusal] = {}
+    seen: dict[str, str] = {}
+    for handler in desired.handlers:
+        name = handler.name
+        verb = "run" if handler.state == ENABLED else "uninstall"
+        bad_name = objection(name, handler.version, tuple(one.name for one in handler.settings))
+        if not enabled:
+            why = (
+                f"will not {verb} {name}: Extensions.Enabled=n in {config_file}; set it to y to process extensions"
+            )
+            refused[name] = Refusal(why, None, True, None)
+        elif policy_error:
+            refused[name] = Refusal(f"will not {verb} {name}: {policy_error}", None, True, None)
+        elif policy is not None and not policy.allows(name):
+            why = f"will not {verb} {name}: it is not in the allow list of {policy.path}; add it there to allow it"
+            refused[name] = Refusal(why, None, False, None)
+        elif bad_name:
+            refused[name] = Refusal(_misconfigured(name, bad_name))
+        elif handler.invalid:
+            refused[name] = Refusal(_misconfigured(name, handler.invalid))
+        elif handler.state not in (ENABLED, DISABLED, UNINSTALL):
+            refused[name] = Refusal(_misconfigured(name, f"its requested state is {handler.state!r}"))
+        elif seen.get(name.lower()):
+            refused[name] = Refusal(_misconfigured(name, f"it is named twice, as {seen[name.lower()]} too"))
+        seen[name.lower()] = name
+    return refused
+
+
+def _misconfigured(name: str, why: str) -> str:
+    return (
+        f"the goal state's entry for {name} cannot be used: [ExtensionsGoalStateError] {why}; try again with a new"
+        " operation on the VM"
+    )

@@ -1,0 +1,249 @@
+"""The extensions' part of the status report, from what is on disk: whoever asks, whenever. LEAN.
+
+    handler_statuses(lib)     -> list, handlerAggregateStatus
+    goal_state_outcome(lib)   -> GoalStateOutcome or None, for vmArtifactsAggregateStatus
+    fitted(entries)           -> the entries cut down to at most 1 MiB of JSON, sub-statuses first
+
+fabric/status.py makes the document of it.
+
+Nothing is written and no lock is taken, so that the watcher can report while a worker is busy for an hour: a
+handler whose turn has not come, or that is being installed, is NotReady with code 0 and its extensions are
+"transitioning".
+LIB/extensions/current.json says which handlers the goal state names, at which versions:
+
+    {"handlers": [{"name", "version", "state", "multi_config", "settings": [{"instance", "sequence", "state"}]}],
+     "mode": "" | "unsupported" (handlers found on disk, newest settings) | "held" (only what has a status)}
+
+One handler's bad files never hurt another's entry. Paths are of this process, so lib may lie in any root.
+
+Source: extensions 4.1, 7.2, 7.7, 8.1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from waagent.extensions import status, texts
+from waagent.extensions.layout import Layout, split
+from waagent.fabric.status import GoalStateOutcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional
+
+BLOB_LIMIT = 1024 * 1024
+HEARTBEAT_GRACE = 6.0  # seconds after enable within which the first heartbeat may still be missing
+
+
+def fitted(entries: list[dict[str, Any]], limit: int = BLOB_LIMIT) -> list[dict[str, Any]]:
+    """The same entries, of at most `limit` bytes as JSON: big lists of sub-statuses go, then messages are cut."""
+    if _size(entries) <= limit:
+        return entries
+    inner = [
+        one["runtimeSettingsStatus"]["settingsStatus"]["status"]
+        for one in entries
+        if "runtimeSettingsStatus" in one
+    ]
+    inner.sort(key=lambda one: _size(one.get("substatus", [])), reverse=True)
+    for one in inner:
+        if one.pop("substatus", None) is not None and _size(entries) <= limit:
+            return entries
+    for length in (status.MESSAGE_LIMIT, 64):
+        for one in entries + inner:
+            message = one.get("formattedMessage")
+            if message and message["message"]:
+                message["message"] = texts.shorten(message["message"], length)
+        if _size(entries) <= limit:
+            break
+    return entries
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value))
+
+
+def goal_state_outcome(lib: str) -> Optional[GoalStateOutcome]:
+    """How the goal state as a whole was processed; None before the first one was."""
+    aggregate = _read(Layout(lib).processed).get("aggregate")
+    if not isinstance(aggregate, dict) or not isinstance(aggregate.get("code"), int):
+        return None
+    return GoalStateOutcome(
+        str(aggregate.get("sequence", "")),
+        str(aggregate.get("timestamp", "")),
+        aggregate["code"],
+        str(aggregate.get("message", "")),
+    )
+
+
+def handler_statuses(lib: str, now: Optional[float] = None) -> list[dict[str, Any]]:
+    """One element for each handler, or for each instance of a multi-config handler."""
+    now = time.time() if now is None else now
+    layout = Layout(lib)
+    current = _read(layout.current)
+    mode = current.get("mode", "")
+    handlers = _on_disk(layout) if mode == "unsupported" else current.get("handlers")
+    found: list[dict[str, Any]] = []
+    for handler in handlers if isinstance(handlers, list) else ():
+        try:
+            found.extend(_entries(layout, handler, mode == "held", now))
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            name = handler.get("name") if isinstance(handler, dict) else None
+            if isinstance(name, str):
+                message = f"the agent cannot tell its status: {error!r}"
+                found.append(status.entry(name, str(handler.get("version")), "NotReady", status.UNKNOWN, message))
+    return found
+
+
+def _entries(layout: Layout, handler: dict[str, Any], held: bool, now: float) -> list[dict[str, Any]]:
+    name, version = handler["name"], handler["version"]
+    stored = _stored(layout, name, version)
+    state = _word(layout.state(name, version)) or "NotInstalled"
+    multi = bool(handler.get("multi_config"))
+    if stored is None:
+        if held or handler.get("state") != "enabled":
+            return []
+        message = f"{name} {version} waits for its turn or is being installed"
+        stored = {"status": "NotReady", "code": 0, "message": message}
+        state = "pending"
+    top = status.entry(name, version, stored["status"], stored["code"], stored.get("message"))
+    if state not in ("NotInstalled", "pending"):
+        _apply_heartbeat(layout, name, version, stored, top, now)
+    entries = []
+    if state != "NotInstalled" or multi or stored.get("denied"):
+        for settings in handler.get("settings", ()):
+            instance, sequence = settings["instance"], settings["sequence"]
+            gone = settings.get("state") == "disabled" and _word(layout.state(name, version, instance)) != "enabled"
+            if sequence < 0 or (instance and gone):
+                continue
+            path = layout.status_file(name, version, instance, sequence)
+            label = f"{name}.{instance}" if instance else name
+            inner = status.extension_status(path, label, sequence, now)
+            inner["name"] = instance or name
+            entries.append({**top, "runtimeSettingsStatus": _wrap(inner, sequence, instance, now)})
+    return entries or ([] if multi and handler.get("settings") and state == "pending" else [top])
+
+
+def _wrap(inner: dict[str, Any], sequence: int, instance: str, now: float) -> dict[str, Any]:
+    wrapped: dict[str, Any] = {
+        "settingsStatus": {"status": inner, "version": 1.0, "timestampUTC": _stamp(now)},
+        "sequenceNumber": sequence,
+    }
+    if instance:
+        wrapped["extensionName"] = instance
+    return wrapped
+
+
+def _stored(layout: Layout, name: str, version: str) -> Optional[dict[str, Any]]:
+    """The last handler status the agent decided on; one that cannot be read is told as such."""
+    path = layout.handler_status(name, version)
+    try:
+        with open(path, "rb") as stream:
+            fields = json.loads(stream.read(FILE_LIMIT).decode("utf-8"))
+        code = fields.get("code", 0)
+        return {
+            "status": str(fields["status"]),
+            "code": code if isinstance(code, int) else status.UNKNOWN,
+            "message": fields.get("message") if isinstance(fields.get("message"), str) else None,
+            "denied": fields.get("denied") is True,
+        }
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        message = f"the agent's record {path} cannot be used: {error}; it is written again with the next goal state"
+        return {"status": "NotReady", "code": status.UNKNOWN, "message": message}
+
+
+FILE_LIMIT = 1024 * 1024
+
+
+def _apply_heartbeat(
+    layout: Layout, name: str, version: str, stored: dict[str, Any], top: dict[str, Any], now: float
+) -> None:
+    """Let the handler's own sign of life replace the status, if its manifest promises one."""
+    try:
+        with open(layout.manifest(name, version), "rb") as stream:
+            body = json.loads(stream.read(FILE_LIMIT).decode("utf-8-sig"))[0]["handlerManifest"]
+        promised = body.get("reportHeartbeat")
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return
+    if promised is not True and str(promised).lower() != "true":
+        return
+    beat, message, good = status.heartbeat(layout.heartbeat(name, version), now)
+    if stored.get("denied"):
+        said = top.get("formattedMessage", {}).get("message", "")
+        top["formattedMessage"] = {"lang": "en-US", "message": f"{said}; heartbeat: {message or beat}"}
+        return
+    if not good:
+        try:
+            enabled = os.stat(layout.handler_status(name, version)).st_mtime
+        except OSError:
+            enabled = 0.0
+        if 0 <= now - enabled < HEARTBEAT_GRACE:
+            return
+        top["code"] = status.UNKNOWN
+    top["status"] = beat
+    if message:
+        top["formattedMessage"] = {"lang": "en-US", "message": message}
+
+
+def _on_disk(layout: Layout) -> list[dict[str, Any]]:
+    """Every handler found on disk with a status, as current.json would describe it (extensions 4.1)."""
+    found = []
+    try:
+        directories = sorted(os.listdir(layout.lib))
+    except OSError:
+        return []
+    for directory in directories:
+        parts = split(directory)
+        if parts is None or not os.path.exists(layout.handler_status(*parts)):
+            continue
+        name, version = parts
+        settings = []
+        config = layout.config(name, version)
+        instances = sorted(
+            file[: -len(".HandlerState")] for file in os.listdir(config) if file.endswith(".HandlerState")
+        )
+        for instance in instances or [""]:
+            sequence = status.newest_sequence(config, instance)
+            if sequence >= 0 and not _without_settings(layout, name, version, instance, sequence):
+                settings.append({"instance": instance, "sequence": sequence, "state": "enabled"})
+        found.append(
+            {
+                "name": name,
+                "version": version,
+                "state": "enabled",
+                "multi_config": bool(instances),
+                "settings": settings,
+            }
+        )
+    return found
+
+
+def _without_settings(layout: Layout, name: str, version: str, instance: str, sequence: int) -> bool:
+    try:
+        return os.stat(layout.settings_file(name, version, instance, sequence)).st_size == 0
+    except OSError:
+        return True
+
+
+def _word(path: str) -> str:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(64).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as stream:
+            fields = json.loads(stream.read(16 * 1024 * 1024).decode("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _stamp(now: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now))

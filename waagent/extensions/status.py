@@ -1,0 +1,241 @@
+"""What a handler says of itself: its status files and its heartbeat, as entries of the status report. LEAN.
+
+    extension_status(path, name, sequence, now)   -> dict, "status" of runtimeSettingsStatus.settingsStatus
+    heartbeat(path, now)                          -> (status, message)
+    entry(stored, ...)                            -> dict, one element of handlerAggregateStatus
+
+Nothing here raises for what a file holds: a bad file becomes an error that names it. A file that is bad and younger
+than 10 seconds counts as half written: until then its extension is "transitioning". Paths are of this process.
+
+Limits: a file over 131072 characters has its message cut to 1024, the texts of its sub-statuses to 10240 each, and
+as many sub-statuses kept as fit into 131072; one over 4 MiB is not read.
+
+Source: extensions 7.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from waagent.extensions import texts
+from waagent.system.redact import redact_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Optional, Union
+
+STATES = ("transitioning", "warning", "error", "success")
+UNKNOWN, INVALID = -1, 1012
+
+TEXT_LIMIT = 131072
+MESSAGE_LIMIT = 1024
+SUB_TEXT_LIMIT = 10240
+FILE_LIMIT = 4 * 1024 * 1024
+HALF_WRITTEN = 10.0  # seconds
+HEARTBEAT_AGE = 600.0
+EXCERPT = 2000
+
+
+class Malformed(ValueError):
+    """A status file that breaks its format; the text says how."""
+
+
+def extension_status(path: str, name: str, sequence: int, now: float) -> dict[str, Any]:
+    """The status of one extension, from its file or in its place. now: seconds since the epoch."""
+    try:
+        before = os.stat(path)
+    except OSError:
+        message = f"reported by the agent: {name} has not written the status file {path} yet"
+        return _own(name, "transitioning", 0, message)
+    code, why = INVALID, ""
+    try:
+        if before.st_size > FILE_LIMIT:
+            raise Malformed(f"it has {before.st_size} bytes, {FILE_LIMIT} are allowed")
+        with open(path, "rb") as stream:
+            text = stream.read(FILE_LIMIT + 1).decode("utf-8-sig")
+        return parse(text, name)
+    except UnicodeDecodeError as error:
+        code, why = UNKNOWN, f"it is not UTF-8 (byte {error.start})"
+    except OSError as error:
+        code, why = UNKNOWN, f"it cannot be read ({error.strerror or error})"
+    except Malformed as error:
+        why = str(error)
+    if 0 <= now - before.st_mtime < HALF_WRITTEN:
+        message = f"reported by the agent: {name} is writing its status file {path}"
+        return _own(name, "transitioning", 0, message)
+    return _own(name, "error", code, f"cannot use the status file of {name} for sequence {sequence}: {why}")
+
+
+def _own(name: str, status: str, code: int, message: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "operation": None,
+        "configurationAppliedTime": None,
+        "status": status,
+        "code": code,
+        "formattedMessage": {"lang": "en-US", "message": redact_text(message)},
+    }
+
+
+def parse(text: str, name: str) -> dict[str, Any]:
+    """The status object of a status file's text. Raises Malformed."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"it is not JSON ({error}); it begins {text[:EXCERPT]!r}") from error
+    if not isinstance(document, list):
+        raise Malformed(f"it is not an array; it begins {text[: EXCERPT * 2]!r}")
+    if not document or not isinstance(document[0], dict):
+        raise Malformed("it has no object in its array")
+    status = document[0].get("status")
+    if not isinstance(status, dict):
+        raise Malformed('it has no object "status"')
+    if not isinstance(status.get("status"), str):
+        raise Malformed('it has no text "status.status"')
+    report = {
+        "name": name,
+        "operation": _text(status.get("operation")),
+        "configurationAppliedTime": _text(status.get("configurationAppliedTime")),
+        "status": status["status"] if status["status"] in STATES else "error",
+        "code": _code(status.get("code", 0)),
+        "formattedMessage": _message(status.get("formattedMessage"), "status.formattedMessage"),
+    }
+    subs = _substatus(status.get("substatus"))
+    if len(text) > TEXT_LIMIT:
+        subs = _shrink(report, subs)
+    if subs:
+        report["substatus"] = subs
+    return report
+
+
+def _text(value: Any) -> Optional[str]:
+    return redact_text(value) if isinstance(value, str) else None
+
+
+def _code(value: Any) -> Any:
+    """Numbers and texts as they are; anything else is no code."""
+    return value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0
+
+
+def _message(value: Any, where: str) -> dict[str, Any]:
+    if value is None:
+        return {"lang": "en-US", "message": ""}
+    if not isinstance(value, dict):
+        raise Malformed(f'"{where}" is not an object')
+    for key in ("lang", "message"):
+        if key not in value:
+            raise Malformed(f'"{where}" has no "{key}"')
+    message = value["message"]
+    if message is not None and not isinstance(message, str):
+        message = json.dumps(message)
+    lang = value["lang"] if isinstance(value["lang"], str) else "en-US"
+    return {"lang": lang, "message": redact_text(message) if message is not None else None}
+
+
+def _substatus(value: Any) -> list[dict[str, Any]]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Malformed('"status.substatus" is not an array')
+    subs = []
+    for number, element in enumerate(value):
+        if element is None:
+            continue
+        where = f"status.substatus[{number}]"
+        if not isinstance(element, dict):
+            raise Malformed(f'"{where}" is not an object')
+        if element.get("status") not in STATES:
+            raise Malformed(
+                f'"{where}.status" is {json.dumps(element.get("status"))[:80]}, not one of {", ".join(STATES)}'
+            )
+        sub_name = element.get("name")
+        subs.append(
+            {
+                "name": sub_name if sub_name is None or isinstance(sub_name, str) else str(sub_name),
+                "status": element["status"],
+                "code": _code(element.get("code", 0)),
+                "formattedMessage": _message(element.get("formattedMessage"), f"{where}.formattedMessage"),
+            }
+        )
+    return subs
+
+
+def _shrink(report: dict[str, Any], subs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Cut an oversize status: its message, then each sub-status, then those that do not fit any more."""
+    message = report["formattedMessage"]
+    message["message"] = texts.shorten(message["message"] or "", MESSAGE_LIMIT)
+    used, kept = len(message["message"]), []
+    for sub in subs:
+        sub["name"] = texts.shorten(sub["name"] or "", SUB_TEXT_LIMIT)
+        inner = sub["formattedMessage"]
+        inner["message"] = texts.shorten(inner["message"] or "", SUB_TEXT_LIMIT)
+        used += len(sub["name"]) + len(inner["message"])
+        if used > TEXT_LIMIT:
+            break
+        kept.append(sub)
+    return kept
+
+
+# -- heartbeat -----------------------------------------------------------------------------------------------
+
+_HEARTBEATS = {
+    "ready": "Ready", "notready": "NotReady", "installing": "Installing", "unresponsive": "Unresponsive",
+}  # fmt: skip
+
+
+def heartbeat(path: str, now: float) -> tuple[str, str, bool]:
+    """(handler status, message or "", whether the file was in order). Unknown status values mean NotReady."""
+    try:
+        age = now - os.stat(path).st_mtime
+        with open(path, "rb") as stream:
+            text = stream.read(64 * 1024).decode("utf-8-sig")
+    except FileNotFoundError:
+        return "NotReady", f"the heartbeat file {path} is missing", False
+    except (OSError, UnicodeDecodeError) as error:
+        return "NotReady", f"the heartbeat file {path} cannot be read: {error}", False
+    if age > HEARTBEAT_AGE:
+        return "Unresponsive", "", True
+    try:
+        beat = json.loads(text)[0]["heartbeat"]
+        status = _HEARTBEATS.get(str(beat["status"]).lower(), "NotReady")
+        message = beat.get("formattedMessage")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return "NotReady", f"the heartbeat file {path} is malformed", False
+    said = message.get("message") if isinstance(message, dict) else None
+    return status, redact_text(said) if isinstance(said, str) else "", True
+
+
+def newest_sequence(config: str, instance: str) -> int:
+    """The number of the settings file that was written last; -1 without one."""
+    newest, number = -1.0, -1
+    start = f"{instance}." if instance else ""
+    try:
+        files = os.listdir(config)
+    except OSError:
+        return -1
+    for file in files:
+        digits = file[len(start) : -len(".settings")] if file.endswith(".settings") else ""
+        if not file.startswith(start) or not digits.isdigit():
+            continue
+        try:
+            written = os.stat(os.path.join(config, file)).st_mtime
+        except OSError:
+            continue
+        if written > newest:
+            newest, number = written, int(digits)
+    return number
+
+
+def entry(name: str, version: str, status: str, code: Union[int, str], message: Optional[str]) -> dict[str, Any]:
+    """The handler's part of an element of handlerAggregateStatus."""
+    fields: dict[str, Any] = {
+        "handlerName": name,
+        "handlerVersion": version,
+        "status": status,
+        "code": code,
+        "useExactVersion": True,
+    }
+    if message:
+        fields["formattedMessage"] = {"lang": "en-US", "message": redact_text(message)}
+    return fields

@@ -1,0 +1,336 @@
+"""One operation of a plan, carried out: commands with their environment, and what they change on disk.
+
+Steps.perform(pair, operation) does one and raises ExtensionError when it failed and nothing tolerates that;
+Steps.settle(...) draws the consequences of a command, also of one that an earlier process started.
+
+Rules       what waagent.conf and the fabric say about running extensions
+Announce    announce(event, **data) tells the hooks: "extension-started", "extension-finished"
+
+Source: extensions 3.5, 4.3 - 4.7.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from waagent.errors import ExtensionError, SystemRefused
+from waagent.extensions import commands, packages, quotas, signature
+from waagent.extensions import handler as handlers
+from waagent.extensions import settings as settings_files
+from waagent.extensions.commands import Command, Ended
+from waagent.extensions.journal import Journal
+from waagent.extensions.layout import Layout
+from waagent.extensions.packages import Release, Source
+from waagent.extensions.plan import IF_CONTINUE, IGNORE, Operation, Pair, Update
+from waagent.extensions.policy import Policy
+from waagent.system import Effect, System
+
+NOT_RUN = "NOT_RUN"
+UPDATE_FAILED = 1008
+DEPENDENCY_WAIT = 90 * 60.0
+
+Announce = Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """enabled and policy decide what runs at all; limits are seconds for each verb; features go to the handlers."""
+
+    enabled: bool = True
+    policy: Policy | None = None
+    policy_error: str = ""
+    wire_address: str = "168.63.129.16"
+    limits: Mapping[str, float] = field(default_factory=lambda: dict(commands.LIMITS))
+    features: tuple[tuple[str, str], ...] = (("ExtensionTelemetryPipeline", "1.0"),)
+    dependency_wait: float = DEPENDENCY_WAIT
+    dependency_poll: float = 1.0
+    check_signatures: bool = False
+    openssl: str = "openssl"
+    config_file: str = "/etc/waagent.conf"
+
+
+class Steps:
+    def __init__(
+        self, system: System, layout: Layout, source: Source, rules: Rules, journal: Journal, announce: Announce
+    ) -> None:
+        self._system, self._layout, self._source = system, layout, source
+        self._rules, self._journal, self._announce = rules, journal, announce
+        self.releases: dict[str, Release] = {}  # handler -> what was chosen for it in this goal state
+        self.notes: list[str] = []  # failures that were tolerated, for the log
+        self._signed: set[tuple[str, str]] = set()  # packages whose signature was good
+
+    def perform(self, pair: Pair, operation: Operation) -> None:
+        if operation.update:
+            self._update(operation)  # the record of an update is there before its first step
+        self._journal.doing(pair.id, operation)
+        step: Callable[[Pair, Operation], None] = {
+            "download": self._download,
+            "initialise": self._initialise,
+            "settings": self._settings,
+            "carry": self._carry,
+            "remove": self._remove,
+            "forget": self._forget,
+            "idle": self._idle,
+        }.get(operation.verb, self._command)
+        try:
+            step(pair, operation)
+        except (SystemRefused, OSError) as error:
+            what = f"{operation.verb} of {operation.handler} stopped: {error}"
+            raise ExtensionError(f"[ExtensionError] {what}", handler=operation.handler) from error
+        self._journal.did()
+
+    def _update(self, operation: Operation) -> Update:
+        update = self._journal.updates.get(operation.handler)
+        if update is None or (update.old, update.new) != (operation.update, operation.target):
+            update = self._journal.updates[operation.handler] = Update(operation.update, operation.target, {})
+        return update
+
+    # -- files -----------------------------------------------------------------------------------------------
+
+    def _download(self, pair: Pair, operation: Operation) -> None:
+        name, version = operation.handler, operation.version
+        handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
+        release = self.releases.get(name) or Release(version, ())
+        policy = self._rules.policy
+
+        def check(zip_path: str) -> bool:
+            return signature.check(
+                self._system,
+                zip_path,
+                pair.handler,
+                openssl=self._rules.openssl,
+                lib=self._layout.lib,
+                wanted=self._rules.check_signatures,
+                required=policy is not None and policy.requires_signature(name),
+                notes=self.notes,
+            )
+
+        good = packages.place(self._system, self._layout, pair.handler, release, self._source, check)
+        handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
+        if good:
+            self._signed.add((name, version))
+
+    def _initialise(self, pair: Pair, operation: Operation) -> None:
+        name, version = operation.handler, operation.version
+        manifest = handlers.initialise(self._system, self._layout, name, version)
+        for odd in manifest.odd_booleans:
+            self.notes.append(f"{name} {version}: {odd} in HandlerManifest.json is no boolean")
+        if (name, version) in self._signed and signature.names_agree(manifest, name, version, self.notes):
+            self._system.write(self._layout.validated(name, version), b"", mode=0o600)
+        self._require_multi_config(pair, manifest)
+        quotas.apply(self._system, name, manifest.quotas)
+
+    def _settings(self, pair: Pair, operation: Operation) -> None:
+        name, version, instance = operation.handler, operation.version, operation.instance
+        if self._system.exists(self._layout.manifest(name, version)):
+            self._require_multi_config(pair, handlers.read_manifest(self._system, self._layout, name, version))
+        handlers.make_folders(self._system, self._layout, name, version)
+        settings_files.write(self._system, self._layout, name, version, instance, pair.settings)
+        handlers.withdraw_error_status(self._system, self._layout, name, version, instance, operation.sequence)
+
+    def _require_multi_config(self, pair: Pair, manifest: handlers.HandlerManifest) -> None:
+        if pair.handler.multi_config and not manifest.multi_config:
+            raise ExtensionError(
+                f"the goal state's entry for {pair.handler.name} cannot be used: [ExtensionsGoalStateError] it has"
+                " several extensions, which the handler does not support; try again with a new operation on the VM",
+                handler=pair.handler.name,
+            )
+
+    def _carry(self, pair: Pair, operation: Operation) -> None:
+        """mrseq and the files of status/ go from the old version to the new one, with their times."""
+        name, old, new = operation.handler, operation.update, operation.target
+        system, layout = self._system, self._layout
+        found = [(layout.sequence(name, old), layout.sequence(name, new))]
+        for file in system.listing(layout.status(name, old)):
+            found.append((f"{layout.status(name, old)}/{file}", f"{layout.status(name, new)}/{file}"))
+        for source, target in found:
+            real = str(system.path(source))
+            if os.path.isfile(real) and not os.path.islink(real):
+                shutil.copy2(real, str(system.path(target)))
+        system.note(Effect("write", layout.base(name, new), note=f"mrseq and status files of {old}"))
+
+    def _remove(self, pair: Pair, operation: Operation) -> None:
+        if not operation.update:
+            try:
+                manifest = handlers.read_manifest(self._system, self._layout, operation.handler, operation.version)
+            except ExtensionError:  # without a manifest there were no quotas
+                pass
+            else:
+                quotas.reset(self._system, operation.handler, manifest.quotas)
+        remove_version(self._system, self._layout, operation.handler, operation.version)
+
+    def _forget(self, pair: Pair, operation: Operation) -> None:
+        handlers.forget_instance(
+            self._system, self._layout, operation.handler, operation.version, operation.instance
+        )
+
+    def _idle(self, pair: Pair, operation: Operation) -> None:
+        """When the last instance is disabled, the handler as a whole is installed and no more."""
+        name, version = operation.handler, operation.version
+        listed = {one.name for one in pair.handler.settings}
+        if not handlers.enabled_instances(self._system, self._layout, name, version) & listed:
+            self._set(operation, handlers.INSTALLED, "Plugin disabled", pair)
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    def _command(self, pair: Pair, operation: Operation) -> None:
+        name, version = operation.handler, operation.version
+        if operation.by_mode:
+            target = handlers.read_manifest(self._system, self._layout, name, operation.target)
+            if not target.install_after_update:
+                handlers.write_state(self._system, self._layout, name, version, handlers.INSTALLED)
+                return
+        command = Command(operation.verb, name, version, operation.instance, "", {}, 0.0)
+        began = self._system.clock.monotonic()
+        told: dict[str, Any] = {
+            "handler": name, "version": version, "operation": operation.verb, "extension": operation.instance,
+            "sequence": operation.sequence,
+        }  # fmt: skip
+        self._announce("extension-started", **told)
+        result = "failed"
+        try:
+            manifest = handlers.read_manifest(self._system, self._layout, name, version)
+            if operation.verb == "enable":
+                quotas.apply(self._system, name, manifest.quotas)
+            command = command._replace(
+                line=manifest.command(operation.verb, name),
+                environment=self.environment(pair, operation),
+                limit=self._rules.limits[operation.verb],
+            )
+            ended = commands.run(
+                self._system, self._layout, command, lambda running: self._journal.running(command, running)
+            )
+            result = "timed-out" if ended.timed_out else "succeeded" if ended.status == 0 else "failed"
+        except ExtensionError as error:
+            self.consequences(pair, operation, error)
+        else:
+            self.settle(pair, operation, command, ended)
+        finally:
+            seconds = self._system.clock.monotonic() - began
+            self._announce("extension-finished", **told, result=result, seconds=round(seconds, 1))
+
+    def settle(self, pair: Pair, operation: Operation, command: Command, ended: Ended) -> None:
+        """What the end of a command means. Raises ExtensionError when it failed and nothing tolerates that."""
+        error = None
+        if ended.timed_out or ended.status != 0:
+            line = commands.full_line(self._layout, command)
+            error = commands.failure(command, ended, line, self._system, self._layout)
+        self.consequences(pair, operation, error)
+
+    def consequences(self, pair: Pair, operation: Operation, error: ExtensionError | None) -> None:
+        if error is not None:
+            self._weigh(pair, operation, error)  # raises what is not tolerated
+        name, version, instance = operation.handler, operation.version, operation.instance
+        code = str(error.facts.get("exit_code", error.code)) if error is not None else "0"
+        if operation.verb == "install":
+            self._set(operation, handlers.INSTALLED, "Plugin installed but not enabled", pair)
+        elif operation.verb == "enable":
+            if instance:
+                handlers.write_instance_state(self._system, self._layout, name, version, instance, "enabled")
+            self._set(operation, handlers.ENABLED, "Plugin enabled", pair)
+        elif operation.verb == "disable":
+            self._disabled(pair, operation, code)
+        elif operation.verb == "update":
+            self._journal.updates[name] = self._update(operation)._replace(updated=True)
+        elif operation.verb == "uninstall" and operation.update:
+            self._journal.updates[name] = self._update(operation)._replace(uninstalled=code)
+
+    def _disabled(self, pair: Pair, operation: Operation, code: str) -> None:
+        name, version, instance = operation.handler, operation.version, operation.instance
+        if operation.update:
+            update = self._update(operation)
+            self._journal.updates[name] = update._replace(disabled={**update.disabled, instance: code})
+        if not instance:
+            self._set(operation, handlers.INSTALLED, "Plugin disabled", pair)
+            return
+        handlers.write_instance_state(self._system, self._layout, name, version, instance, "disabled")
+        if operation.update or pair.handler.state != "enabled":
+            unwanted = {one.name for one in pair.handler.settings if one.state != "enabled"}
+            if instance in unwanted:
+                handlers.forget_instance(self._system, self._layout, name, version, instance)
+            if not handlers.enabled_instances(self._system, self._layout, name, version):
+                self._set(operation, handlers.INSTALLED, "Plugin disabled", pair)
+
+    def _weigh(self, pair: Pair, operation: Operation, error: ExtensionError) -> None:
+        """Raise the error of a step, in the shape the platform is told, unless somebody tolerates it."""
+        name = operation.handler
+        if operation.failure == IGNORE:
+            self.notes.append(f"{operation}: {error}; that is tolerated")
+            return
+        if operation.failure == IF_CONTINUE:
+            target = handlers.read_manifest(self._system, self._layout, name, operation.target)
+            if target.continue_on_update_failure:
+                self.notes.append(f"{operation}: {error}; {operation.target} continues on update failure")
+                return
+            raise ExtensionError(
+                f"[ExtensionUpdateError] {operation.verb} of the old version {operation.version} failed, and"
+                f" continueOnUpdateFailure of {operation.target} is false: {error}",
+                handler=name,
+                code=UPDATE_FAILED,
+            ) from error
+        if operation.verb == "update":
+            handlers.write_state(self._system, self._layout, name, operation.target, handlers.FAILED_UPGRADE)
+        raise error
+
+    def _set(self, operation: Operation, state: str, message: str, pair: Pair) -> None:
+        """State and handler status of the operation's version, always together."""
+        name, version = operation.handler, operation.version
+        handlers.write_state(self._system, self._layout, name, version, state)
+        ready = handlers.READY if state == handlers.ENABLED else handlers.NOT_READY
+        handlers.write_status(
+            self._system, self._layout, name, version, ready, 0, message, multi_config=pair.handler.multi_config
+        )
+
+    def environment(self, pair: Pair, operation: Operation) -> dict[str, str]:
+        """The variables of extensions 3.5."""
+        verb, name, version = operation.verb, operation.handler, operation.version
+        environment = {
+            "AZURE_GUEST_AGENT_EXTENSION_PATH": self._layout.base(name, version),
+            "AZURE_GUEST_AGENT_EXTENSION_VERSION": version,
+            "AZURE_GUEST_AGENT_WIRE_PROTOCOL_ADDRESS": self._rules.wire_address,
+            "ConfigSequenceNumber": str(operation.sequence),
+        }
+        if operation.instance:
+            environment["ConfigExtensionName"] = operation.instance
+        if self._rules.features:
+            features = [{"Key": key, "Value": value} for key, value in self._rules.features]
+            environment["AZURE_GUEST_AGENT_EXTENSION_SUPPORTED_FEATURES"] = json.dumps(features)
+        update = self._journal.updates.get(name)
+        if update is not None and update.new != pair.handler.version:
+            update = None
+        if verb in ("install", "enable"):
+            code = update.uninstalled if update is not None and update.uninstalled else NOT_RUN
+            environment["AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE"] = code
+        if verb == "update" and update is not None:
+            environment["VERSION"] = update.new
+            environment["AZURE_GUEST_AGENT_UPDATING_FROM_VERSION"] = update.old
+            if pair.handler.multi_config:
+                codes = [
+                    {"extensionName": one.name, "exitCode": update.disabled.get(one.name, NOT_RUN)}
+                    for one in pair.handler.settings
+                ]
+                environment["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODES_MULTIPLE_EXTENSIONS"] = json.dumps(codes)
+            else:
+                environment["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] = update.disabled.get("", NOT_RUN)
+        return environment
+
+
+def remove_version(system: System, layout: Layout, name: str, version: str) -> None:
+    """Delete a version's directory and package. Handlers delete files of their own meanwhile; that is no error."""
+    base = layout.base(name, version)
+    for attempt in range(5):
+        try:
+            system.remove_tree(base)
+            break
+        except SystemRefused:
+            if not system.exists(base):
+                break
+            if attempt == 4:
+                raise
+            system.clock.sleep(0.2)
+    system.remove(layout.package(name, version))
