@@ -170,9 +170,9 @@ def split(url: str) -> tuple[str, int, str]:
     else:
         host, colon, port_text = authority.partition(":")
         port_text = port_text if colon else ""
-    fits = all("!" <= character <= "~" for character in url) and "@" not in authority and host
-    port_fits = not port_text or (port_text.isdigit() and len(port_text) < 6 and 0 < int(port_text) < 65536)
-    if scheme.lower() != "http" or not separator or not fits or not port_fits:
+    fits = all("!" <= character <= "~" for character in url) and "@" not in authority and bool(host)
+    fits = fits and (not port_text or (port_text.isdecimal() and len(port_text) < 6 and 0 < int(port_text) < 65536))
+    if scheme.lower() != "http" or not separator or not fits:
         shown = redact(url)[:300]
         raise FabricRejected(f"cannot use {shown!r}: expected http://host[:port]/path", url=shown, cause="unusable")
     return host, int(port_text or 80), target
@@ -263,7 +263,7 @@ class _Exchange:
         first, *rest = head.replace("\r\n", "\n").rstrip("\n").split("\n")
         protocol, _, outcome = first.partition(" ")
         number, _, reason = outcome.lstrip().partition(" ")
-        if protocol not in ("HTTP/1.1", "HTTP/1.0") or not (number.isdigit() and len(number) == 3):
+        if protocol not in ("HTTP/1.1", "HTTP/1.0") or not (number.isdecimal() and len(number) == 3):
             raise self.unreachable("malformed", f"answered {first[:80]!r} instead of an HTTP status line")
         headers: dict[str, str] = {}
         for line in rest:
@@ -294,7 +294,7 @@ class _Exchange:
         elif "content-length" in headers:
             lengths = {length.strip() for length in headers["content-length"].split(",")}
             length = lengths.pop()
-            if lengths or not (length.isdigit() and len(length) < 19):
+            if lengths or not (length.isdecimal() and len(length) < 19):
                 raise self.unreachable("malformed", f"the content length is {headers['content-length'][:80]!r}")
             self._take(connection, int(length), take)
         else:

@@ -1,0 +1,217 @@
+"""Fetch a manifest, package or profile from a list of locations: directly, or through the host.
+
+    artifacts = Artifacts(system, internet, plugin, note=ctx.note)
+    found = artifacts.fetch(uris)                                    Found(uri, body)
+    found = artifacts.download(uris, "/var/lib/waagent/X__1.0.zip")  Found(uri, b""), the file is complete
+
+Two channels: *direct* (internet.py: TLS, proxies) and *host* (the host plugin fetches). Each location is tried by
+the channel that worked last, then at once by the other one; only when all locations failed by both a pause follows
+(2, 3, 5, 8, 13 s) and another round of what may still work. So one dead channel costs one attempt, not a minute.
+The channel that worked is kept in /run/waagent/download-channel for the next process.
+
+Five minutes in all, the running transfer included in whole attempts only. The locations' order is shuffled: it
+has no meaning and the load spreads. All failed: FabricUnreachable when a later attempt may help, else
+FabricRejected; the message names each location's last failure. A file is written beside its place and renamed when
+its length agrees with what was announced; nothing is left of one that failed.
+
+Source: wire-protocol 3.5, 3.6, 7.2, 7.3, 7.5, extensions 6.3.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+from typing import TYPE_CHECKING, NamedTuple
+
+from waagent.errors import FabricError, FabricRejected, FabricUnreachable, SystemRefused
+from waagent.fabric.internet import DOCUMENT_LIMIT, TOTAL
+from waagent.fabric.retry import LATER
+from waagent.system.effects import Effect
+from waagent.system.redact import redact, redact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from waagent.fabric.host_plugin import HostPlugin
+    from waagent.fabric.internet import Internet
+    from waagent.system import System
+
+    Body = io.BytesIO | io.BufferedRandom
+
+DIRECT, HOST = "direct", "host"
+CHANNEL = "/run/waagent/download-channel"
+
+PACKAGE_LIMIT = 4 * 1024 * 1024 * 1024
+ROUNDS = 6
+
+
+class Found(NamedTuple):
+    uri: str
+    body: bytes
+
+
+class _Wanted(NamedTuple):
+    """What is fetched, beside from where."""
+
+    what: str
+    limit: int
+    verify: bool = False
+    manifest_url: str = ""
+    total: float = TOTAL
+
+
+class Artifacts:
+    """plugin None: there is only the direct channel. `verify` is as host_plugin.artifact says."""
+
+    def __init__(
+        self,
+        system: System,
+        internet: Internet,
+        plugin: HostPlugin | None,
+        *,
+        note: Callable[[str], None] | None = None,
+        shuffle: Callable[[list[str]], None] = random.shuffle,
+    ) -> None:
+        self.system, self.internet, self.plugin = system, internet, plugin
+        self.note = note or (lambda _: None)
+        self._shuffle = shuffle
+
+    def fetch(
+        self,
+        uris: Iterable[str],
+        *,
+        limit: int = DOCUMENT_LIMIT,
+        verify: bool = False,
+        what: str = "the document",
+        total: float = TOTAL,
+    ) -> Found:
+        """Into memory, within `total` seconds."""
+        collected = io.BytesIO()
+        uri = self._walk(list(uris), collected, _Wanted(what, limit, verify, total=total))
+        return Found(uri, collected.getvalue())
+
+    def download(
+        self,
+        uris: Iterable[str],
+        path: str,
+        *,
+        limit: int = PACKAGE_LIMIT,
+        verify: bool = False,
+        manifest_url: str = "",
+        what: str = "the package",
+    ) -> Found:
+        """Into the file `path` (mode 0600), streaming. Raises SystemRefused when the disk does not take it."""
+        self.system.unforeseeable(f"download of {what}")
+        partial = f"{path}.part"
+        real = str(self.system.path(partial))
+        try:
+            descriptor = os.open(real, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with open(descriptor, "w+b") as file:
+                uri = self._walk(list(uris), file, _Wanted(what, limit, verify, manifest_url))
+                size = file.seek(0, os.SEEK_END)
+                file.flush()
+                os.fsync(file.fileno())
+            self.system.quietly().rename(partial, path)
+        except OSError as error:
+            self._discard(real)
+            raise SystemRefused(f"cannot store {what} in {path}: {error.strerror or error}", path=path) from error
+        except BaseException:
+            self._discard(real)
+            raise
+        self.system.note(Effect("write", path, note=f"downloaded {size} bytes from {redact(uri)}"))
+        return Found(uri, b"")
+
+    def _discard(self, real: str) -> None:
+        try:
+            os.unlink(real)
+        except OSError:
+            return
+
+    # -- the walk --------------------------------------------------------------------------------------------
+
+    def _walk(self, uris: list[str], into: Body, wanted: _Wanted) -> str:
+        """The location that worked."""
+        what = wanted.what
+        if not uris:
+            raise FabricRejected(f"cannot fetch {what}: the goal state names no location")
+        clock = self.system.clock
+        began = clock.monotonic()
+        self._shuffle(uris)
+        possible = {(uri, channel) for uri in uris for channel in (DIRECT, HOST)}
+        if self.plugin is None:
+            possible = {(uri, DIRECT) for uri in uris}
+        failures: dict[tuple[str, str], FabricError] = {}
+        waits = (2, 3)
+        for _ in range(ROUNDS):
+            for uri in uris:
+                for channel in self._channels():
+                    if (uri, channel) not in possible:
+                        continue
+                    into.seek(0)
+                    into.truncate()
+                    try:
+                        self._attempt(uri, channel, into, wanted, wanted.total - (clock.monotonic() - began))
+                    except FabricRejected as error:
+                        failures[uri, channel] = error
+                        possible.discard((uri, channel))
+                    except FabricUnreachable as error:
+                        failures[uri, channel] = error
+                    else:
+                        self._worked(channel, failures, what)
+                        return uri
+                    if clock.monotonic() - began > wanted.total:
+                        raise self._failed(what, uris, failures, FabricUnreachable)
+            if not possible:
+                raise self._failed(what, uris, failures, FabricRejected)
+            if clock.monotonic() - began + waits[0] > wanted.total:
+                break
+            clock.sleep(waits[0])
+            waits = (waits[1], waits[0] + waits[1])
+        raise self._failed(what, uris, failures, FabricUnreachable)
+
+    def _attempt(self, uri: str, channel: str, into: Body, wanted: _Wanted, left: float) -> None:
+        if channel == HOST and self.plugin is not None:
+            self.plugin.artifact(
+                uri,
+                limit=wanted.limit,
+                into=into,
+                verify=wanted.verify,
+                manifest_url=wanted.manifest_url,
+                timeout=left,
+            )
+            return
+        status, body = self.internet.request("GET", uri, into=into, limit=wanted.limit, timeout=left)
+        if status != 200:
+            kind = FabricUnreachable if status in LATER else FabricRejected
+            told = redact_text(" ".join(body.decode("utf-8", "replace").split())[:200])
+            raise kind(f"GET {redact(uri)}: {status}" + (f' "{told}"' if told else ""), status=status)
+
+    def _channels(self) -> tuple[str, str]:
+        return (HOST, DIRECT) if self._remembered() == HOST else (DIRECT, HOST)
+
+    def _remembered(self) -> str:
+        try:
+            return self.system.read_text(CHANNEL).strip()
+        except OSError:
+            return DIRECT
+
+    def _worked(self, channel: str, failures: Mapping[tuple[str, str], FabricError], what: str) -> None:
+        if failures:
+            last = list(failures.values())[-1]
+            self.note(f"fetched {what} by the {channel} channel, after {len(failures)} that did not work: {last}")
+        if channel == self._remembered():
+            return
+        quiet = self.system.quietly()
+        quiet.make_directory(os.path.dirname(CHANNEL))
+        quiet.write(CHANNEL, f"{channel}\n")
+
+    def _failed(
+        self,
+        what: str,
+        uris: list[str],
+        failures: Mapping[tuple[str, str], FabricError],
+        kind: type[FabricError],
+    ) -> FabricError:
+        told = "; ".join(f"{channel}: {error}" for (_, channel), error in failures.items())
+        return kind(f"cannot fetch {what} from {len(uris)} locations: {told}"[:2000], url=redact(uris[0]))
