@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 def situation(system: System) -> tuple[DistroProfile, Config]:
     """Read both for the machine below the system's root. Raises ConfigError for a damaged shipped profile."""
     from waagent import config, distro
+    from waagent.distro import cache
 
-    profile = distro.load(system.root, os.path.join(vendor_directory(system), "data", "distros"))
+    data = os.path.join(vendor_directory(system), "data", "distros")
+    profile = distro.load(system.root, data)
+    if os.geteuid() == 0 and not system.planning:
+        cache.remember(system.quietly(), profile, data)
     loaded = config.load(
-        system.root, profile.text("configuration.file"), profile.mapping("configuration.defaults"), profile.name
+        system.root,
+        profile.text("configuration.file"),
+        profile.mapping("configuration.defaults"),
+        f"distro profile {profile.name}",
     )
     return profile, loaded
