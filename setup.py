@@ -1,7 +1,8 @@
 """Install waagent: the library as any Python package, everything else at its place in the system.
 
     python3 setup.py install --register-service         this machine, and start with the next boot
-    python3 setup.py install --root=DIR --prefix=/usr   into a package tree (deb, rpm, images)
+    python3 setup.py install --root=DIR --prefix=/usr   into a package tree (deb, rpm, images); Debian's own
+                                                        Python wants --install-layout=deb as well
     python3 -m pip install [--root=DIR] .               the library alone, for programs that import it
 
 `install` puts the library where this Python looks for packages and, below --root:
@@ -48,7 +49,6 @@ FILES = (
     ("stages/*.yaml", f"{VENDOR}/stages", 0o644),
     *((f"modules/{stage}/[0-9][0-9]-*.py", f"{VENDOR}/modules/{stage}", 0o644) for stage in STAGES),
     ("data/distros/*.yaml", f"{VENDOR}/data/distros", 0o644),
-    ("data/simulator/**/*", f"{VENDOR}/data/simulator", 0o644),
     ("data/systemd/*.service", UNITS, 0o644),
     ("data/systemd/*.timer", UNITS, 0o644),
     ("data/systemd/*.target", UNITS, 0o644),
@@ -166,7 +166,7 @@ if __name__ == "__main__":
         description="The Linux guest agent for Azure, as ordered boot stages of numbered modules",
         license="Apache-2.0",
         packages=find_packages(include=["waagent", "waagent.*"]),
-        package_data={"waagent": ["py.typed"], "waagent.simulator": ["templates/*", "templates/**/*"]},
+        package_data={"waagent": ["py.typed"]},
         python_requires=">=3.9",
         install_requires=["PyYAML", "requests", "cryptography", "configobj"],
         cmdclass={"install": Install},
