@@ -155,11 +155,11 @@ class Machine:
 
     def write_media(self, directory: Union[str, os.PathLike[str]]) -> str:
         """Write ovf-env.xml into a directory; returns the file's path."""
-        return media.write_directory(self, directory)
+        return media.write_directory(self.ovf_env(), directory)
 
     def write_iso(self, path: Union[str, os.PathLike[str]]) -> str:
         """Write a DVD image; returns the name of the program that made it."""
-        return media.write_image(self, path)
+        return media.write_image(self.ovf_env(), path)
 
     # --- certificates ---------------------------------------------------------------------------------------------
 
@@ -379,7 +379,7 @@ class Machine:
         upload after this call), `goal-state` (the current goal state is reported as processed), `extension=NAME` or
         `extension=NAME/INSTANCE` (its current sequence number is reported with a final status).
         """
-        test = self._condition(what) if isinstance(what, str) else what
+        test = self.condition(what) if isinstance(what, str) else what
         return self.simulator.wait(lambda: test(self), timeout, lambda: self._unmet(what, timeout))
 
     def _unmet(self, what: object, timeout: float) -> NotReported:
@@ -390,13 +390,14 @@ class Machine:
             f"{seen.status_count} status uploads, extensions "
             f"{[(one['name'], one['handler_status'], one['sequence'], one['status']) for one in _brief(seen)]}")
 
-    def _condition(self, what: str) -> Callable[[Machine], Any]:
+    def condition(self, what: str, seen: Optional[int] = None) -> Callable[[Machine], Any]:
+        """The test behind a name of `wait_for`; `status` counts uploads beyond `seen` (default: beyond now)."""
         name, _, value = what.partition("=")
         if name in ("ready", "provisioning", "failed") and not value:
             return lambda machine: machine.reports.provisioning_state.lower() == name
         if name == "status" and not value:
-            seen = self.reports.status_count
-            return lambda machine: machine.reports.status if machine.reports.status_count > seen else None
+            before = self.reports.status_count if seen is None else seen
+            return lambda machine: machine.reports.status if machine.reports.status_count > before else None
         if name == "goal-state" and not value:
             return Machine.goal_state_reported
         if name == "extension" and value:

@@ -77,29 +77,34 @@ def _ssh(machine: Machine) -> str:
             + (f"        <KeyPairs>\n{pairs}        </KeyPairs>\n" if pairs else "") + "      </SSH>\n")
 
 
-def write_directory(machine: Machine, directory: Union[str, os.PathLike[str]]) -> str:
-    """Write ovf-env.xml into `directory` (made if need be), mode 0600; returns its path."""
+def write_directory(text: str, directory: Union[str, os.PathLike[str]]) -> str:
+    """Write `text` as ovf-env.xml into `directory` (made if need be), mode 0600; returns its path."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, "ovf-env.xml")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(ovf_env(machine))
+        file.write(text)
     return path
 
 
-def write_image(machine: Machine, path: Union[str, os.PathLike[str]]) -> str:
-    """Write a DVD image; SimulatorError if no program for it is installed. Returns the program's name."""
+def write_image(text: str, path: Union[str, os.PathLike[str]]) -> str:
+    """Write a DVD image that holds `text` as ovf-env.xml; returns the name of the program that made it.
+
+    SimulatorError if no such program is installed. The image holds secrets: mode 0600.
+    """
+    where = os.fspath(path)
+    os.close(os.open(where, os.O_WRONLY | os.O_CREAT, 0o600))
     for program, options in IMAGE_PROGRAMS:
         if shutil.which(program) is None:
             continue
         with tempfile.TemporaryDirectory(prefix="waagent-simulator-") as directory:
-            write_directory(machine, directory)
+            write_directory(text, directory)
             os.chmod(os.path.join(directory, "ovf-env.xml"), 0o644)
-            done = subprocess.run([program, *options, "-V", "PROVISIONING", "-o", os.fspath(path), directory],
+            done = subprocess.run([program, *options, "-V", "PROVISIONING", "-o", where, directory],
                                   capture_output=True, text=True, timeout=120, check=False)
         if done.returncode != 0:
-            raise SimulatorError(f"cannot write {os.fspath(path)}: {program} failed with status {done.returncode}: "
+            raise SimulatorError(f"cannot write {where}: {program} failed with status {done.returncode}: "
                                  f"{done.stderr.strip()}")
         return program
     names = ", ".join(program for program, _ in IMAGE_PROGRAMS)
-    raise SimulatorError(f"cannot write {os.fspath(path)}: none of {names} is installed; install genisoimage, "
+    raise SimulatorError(f"cannot write {where}: none of {names} is installed; install genisoimage, "
                          "or use a directory")

@@ -53,6 +53,8 @@ class Simulator:
     wire_port, plugin_port, imds_port   0 picks a free port; imds_port None: no metadata service
     blob_port               a listener of its own for storage, default None: behind `blob_prefix` of the wire port
     blob_url                base under which clients reach storage, default derived from the Host header
+    wire_public_url         base of goal state URLs, default from the Host header
+    packages                directory whose packages are served (see scan_packages)
     blob_tls                (certificate file, key file) for the blob listener: https
     control_port            the control API and web page on 127.0.0.1, default None: off
     state                   SQLite file; what is in it is taken up again
@@ -63,7 +65,9 @@ class Simulator:
     def __init__(self, host: str = "127.0.0.1", wire_port: int = 0, plugin_port: int = 0,
                  imds_port: Optional[int] = 0, *, imds_host: Optional[str] = None,
                  blob_port: Optional[int] = None, blob_host: Optional[str] = None, blob_url: Optional[str] = None,
-                 blob_prefix: str = "/blob", blob_tls: Optional[tuple[str, str]] = None,
+                 blob_prefix: str = "/blob", wire_public_url: Optional[str] = None,
+                 packages: Optional[Union[str, os.PathLike[str]]] = None,
+                 blob_tls: Optional[tuple[str, str]] = None,
                  control_port: Optional[int] = None, control_host: str = "127.0.0.1",
                  state: Optional[Union[str, os.PathLike[str]]] = None, keep_requests: int = 20000,
                  shared_certificate: bool = False) -> None:
@@ -79,6 +83,9 @@ class Simulator:
         self.blobs = BlobStore(self)
         self.blob_prefix = blob_prefix
         self._blob_url = blob_url
+        self._wire_public_url = wire_public_url
+        self._packages_directory = packages
+        self._scanned: dict[str, float] = {}
         self._blob_port = blob_port
         self._blob_scheme = "https" if blob_tls else "http"
         self._containers: Optional[dict[str, tuple[Machine, bool]]] = None
@@ -89,6 +96,8 @@ class Simulator:
         self.store = None if state is None else Store(state)
         if self.store is not None:
             self._take_up(self.store)
+        if packages is not None:
+            self.scan_packages()
         self.host = host
         self.server = Server(self._dispatch, self._finish, self._broken, self._garbage)
         try:
@@ -153,6 +162,8 @@ class Simulator:
 
     def wire_base(self, request: Request) -> str:
         """Scheme, host and port of goal state URLs: as in the Host header, the port always written out."""
+        if self._wire_public_url:
+            return self._wire_public_url
         host = request.header("host")
         return f"http://{host}" if _has_port(host) else f"http://{host}:80"
 
@@ -258,6 +269,27 @@ class Simulator:
                 self.store.write("INSERT OR REPLACE INTO package VALUES (?, ?, ?, ?)",
                                  package.name, package.version, int(internal), package.content)
         return package
+
+    def scan_packages(self) -> list[Package]:
+        """Serve what is new or changed in the packages directory: zips, and directories named Name-1.2.3."""
+        found: list[Package] = []
+        if self._packages_directory is None:
+            return found
+        root = os.fspath(self._packages_directory)
+        try:
+            names = sorted(os.listdir(root))
+        except OSError as error:
+            raise SimulatorError(f"cannot read packages directory {root}: {error.strerror}") from None
+        for name in names:
+            path = os.path.join(root, name)
+            if not (name.endswith(".zip") or os.path.isfile(os.path.join(path, "HandlerManifest.json"))):
+                continue
+            changed = max((os.stat(os.path.join(where, one)).st_mtime
+                           for where, _, files in os.walk(path) for one in files), default=os.stat(path).st_mtime)
+            if self._scanned.get(path) != changed:
+                found.append(self.add_package(path))
+                self._scanned[path] = changed
+        return found
 
     def add_agent_package(self, path: Union[str, os.PathLike[str], bytes], version: str,
                           family: str = "Prod") -> Package:
