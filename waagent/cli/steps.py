@@ -11,8 +11,9 @@ from typing import Any
 
 from waagent.cli import text
 from waagent.runner import steps
-from waagent.runner.places import HIGHER, STAGES, vendor_directory
+from waagent.runner.places import HIGHER, STAGES
 from waagent.system import System
+from waagent.system.vendor import vendor_directory
 
 SUMMARY = "list the steps in the order in which they run, and what overrides what"
 

@@ -22,6 +22,7 @@ from typing import Any
 from waagent.errors import StageError
 from waagent.runner import durations, places
 from waagent.system import System
+from waagent.system.vendor import vendor_directory
 
 KEYS = ("summary", "order", "unit", "after", "runs", "sources", "budget", "on-failure", "steps")
 STEP_KEYS = ("limit", "on-failure")
@@ -62,7 +63,7 @@ def load(system: System, name: str) -> Stage:
     if name not in places.STAGES:
         raise StageError(f"there is no stage {name!r}: the stages are {', '.join(places.STAGES)}")
     admin = str(system.path(f"{ADMIN_DIRECTORY}/{name}.yaml"))
-    shipped = os.path.join(places.vendor_directory(system), "stages", f"{name}.yaml")
+    shipped = os.path.join(vendor_directory(system), "stages", f"{name}.yaml")
     file = admin if os.path.exists(admin) else shipped
     try:
         with open(file, "rb") as stream:

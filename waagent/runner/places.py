@@ -14,8 +14,8 @@ import os
 from typing import NamedTuple
 
 from waagent.system import System
+from waagent.system.vendor import VENDOR, vendor_directory
 
-VENDOR = "/usr/lib/waagent"
 HIGHER = (
     ("site", "/usr/local/lib/waagent/modules"),
     ("run", "/run/waagent/hooks.d"),
@@ -31,15 +31,6 @@ class Place(NamedTuple):
     shown: str
     real: str
     top: str
-
-
-def vendor_directory(system: System) -> str:
-    """Return the real directory that holds stages/, modules/ and data/."""
-    below_root = str(system.path(VENDOR))
-    if os.path.isdir(below_root):
-        return below_root
-    checkout = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return checkout if os.path.isdir(os.path.join(checkout, "stages")) else VENDOR
 
 
 def step_places(system: System, stage: str) -> tuple[Place, ...]:

@@ -115,7 +115,7 @@ def cannot_start(error: OSError, real: str) -> str:
     if error.errno == errno.ENOENT and first.startswith(b"#!"):
         interpreter = first[2:].split()[0].decode("utf-8", "replace") if first[2:].split() else "(none)"
         if first.endswith(b"\r\n"):
-            return f"cannot start: the name of its interpreter {interpreter} ends in a carriage return; convert line ends"
+            return f"cannot start: its first line, {interpreter}, ends in a carriage return; convert line ends"
         return f"cannot start: interpreter {interpreter} not found"
     if error.errno == errno.ENOEXEC:
         return "cannot start: no interpreter line; begin it with #!/bin/sh or the like"

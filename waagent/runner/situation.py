@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from waagent.runner.places import vendor_directory
 from waagent.system import System
+from waagent.system.vendor import profiles_directory
 
 if TYPE_CHECKING:
     from waagent.config import Config
@@ -18,7 +18,7 @@ def situation(system: System) -> tuple[DistroProfile, Config]:
     from waagent import config, distro
     from waagent.distro import cache
 
-    data = os.path.join(vendor_directory(system), "data", "distros")
+    data = profiles_directory(system)
     profile = distro.load(system.root, data)
     if os.geteuid() == 0 and not system.planning:
         cache.remember(system.quietly(), profile, data)

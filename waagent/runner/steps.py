@@ -19,6 +19,7 @@ from waagent.module import Module
 from waagent.runner import declaration, places, refusal
 from waagent.system import System
 from waagent.system.files import under
+from waagent.system.vendor import vendor_directory
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _step(
     if os.path.islink(here):
         real = _link_target(system, place, here)
         if not _within(real, top):
-            top = places.vendor_directory(system)
+            top = vendor_directory(system)
         if not _within(real, top):
             raise StageError(f"links to {real}, outside the directories of steps' own file system root")
         reason = refusal.of_directory(os.path.dirname(real), top)

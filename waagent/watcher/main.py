@@ -29,6 +29,7 @@ from waagent.watcher.worker import Worker, this_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from waagent.watcher.settings import Settings
@@ -39,12 +40,16 @@ TOLD_AGAIN = 6 * 3600.0
 
 
 class Watcher:
-    def __init__(self, settings: Settings, *, keep_timer: bool = False) -> None:
+    """One turn() after the other. start(event) gives the Worker of an event; a test has its own."""
+
+    def __init__(
+        self, settings: Settings, *, keep_timer: bool = False, start: Callable[[str], Worker] | None = None
+    ) -> None:
         self.settings, self.keep_timer = settings, keep_timer
         self.http = Http(Clock())
         self.reporter = Reporter(self.http, settings)
-        self.worker = Worker("goal-state", this_program())
-        self.uploader = Worker("status", this_program())
+        start = start or (lambda event: Worker(event, this_program()))
+        self.worker, self.uploader = start("goal-state"), start("status")
         self.known = self._read_known()
         self._read_at = 0.0
         self._start_after, self._wait = 0.0, 0.0
@@ -81,7 +86,7 @@ class Watcher:
         if self.worker.busy():
             return
         if not changed and self.worker.completed():
-            self._wait = 0.0
+            self._start_after = self._wait = 0.0
             return
         if not answered or now < self._start_after:
             return
@@ -118,6 +123,8 @@ class Watcher:
             self._read_at = changed_at
             fresh = self._read_known()
             fresh.ask_vm_settings_at = self.known.ask_vm_settings_at
+            if (fresh.incarnation, fresh.etag) != (self.known.incarnation, self.known.etag):
+                self._start_after = self._wait = 0.0  # what was wanted was done; what comes now is new
             self.known = fresh
 
     def _endpoint(self) -> str:

@@ -57,10 +57,15 @@ def read(root: str = "/") -> Settings:
 
 
 def _load(root: str) -> dict[str, object]:
-    from waagent.runner.situation import situation
+    from waagent import config as configuration
+    from waagent import distro
     from waagent.system import System
+    from waagent.system.vendor import profiles_directory
 
-    profile, config = situation(System(root))
+    profile = distro.load(root, profiles_directory(System(root)))
+    config = configuration.load(
+        root, profile.text("configuration.file"), profile.mapping("configuration.defaults"), profile.name
+    )
     period = max(1, config.integer("Extensions.GoalStatePeriod"))
     initial = max(1, config.integer("Extensions.InitialGoalStatePeriod"))
     extensions = config.switch("Extensions.Enabled")

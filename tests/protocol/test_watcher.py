@@ -1,0 +1,235 @@
+"""The watcher against the simulator: when it starts a worker, what it reports, what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from waagent.fabric import poll
+from waagent.simulator import Simulator
+from waagent.simulator.machine import Machine
+from waagent.watcher.main import Watcher
+from waagent.watcher.settings import Settings
+from waagent.watcher.worker import Worker
+
+TOP = Path(__file__).resolve().parents[2]
+
+
+class Stage:
+    """Stands for the worker's program: counts its starts, and settles or does not settle the change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run = folder / "run"
+        self.run.mkdir()
+        self.script = folder / "worker"
+        self.script.write_text(f"#!/bin/sh\necho \"$@\" >>{folder}/starts\n")
+        self.script.chmod(0o755)
+
+    def worker(self, event: str) -> Worker:
+        return Worker(event, [str(self.script)], str(self.run), systemd="/nonexistent")
+
+    @property
+    def starts(self) -> list[str]:
+        file = self.folder / "starts"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def completes(self, event: str = "goal-state") -> None:
+        (self.run / f"status.{event}.json").write_text(json.dumps({"stages": {"periodic": {"state": "done"}}}))
+
+    def wait_for_starts(self, count: int) -> None:
+        deadline = time.monotonic() + 5
+        while len(self.starts) < count and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(self.starts) == count
+
+
+@pytest.fixture
+def fabric() -> Iterator[Simulator]:
+    with Simulator() as simulator:
+        yield simulator
+        assert not simulator.violations
+
+
+@pytest.fixture
+def vm(fabric: Simulator) -> Machine:
+    machine = fabric.machine("vm01")
+    machine.publish(extensions=[])
+    return machine
+
+
+@pytest.fixture
+def lib(tmp_path: Path, fabric: Simulator) -> Path:
+    folder = tmp_path / "lib"
+    folder.mkdir()
+    (folder / "WireServerEndpoint").write_text(f"127.0.0.1:{fabric.wire_port}:{fabric.plugin_port}")
+    return folder
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+@pytest.fixture
+def watcher(lib: Path, stage: Stage, vm: Machine) -> Watcher:
+    settings = Settings(
+        extensions=True, fast_track=True, initial=1, lib=str(lib), os_name="debian", os_version="12", period=6
+    )
+    return Watcher(settings, start=stage.worker)
+
+
+def settle(watcher: Watcher, lib: Path, stage: Stage, vm: Machine, status_blob: str = "") -> None:
+    """Do what a real worker does: write down the goal state of now."""
+    known = poll.Known(
+        watcher.known.endpoint,
+        incarnation=str(vm.incarnation),
+        container_id=vm.container_id,
+        config_name=vm.config_name,
+        instance_id=vm.instance_id,
+        etag=vm.etag,
+        status_blob=status_blob,
+        status_blob_type="BlockBlob",
+    )
+    (lib / "goal-state.json").write_text(json.dumps({"known": known.to_json()}))
+    stage.completes()
+
+
+def test_the_first_turn_starts_a_worker_and_the_next_do_not(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm)
+    for _ in range(3):
+        watcher.turn()
+    time.sleep(0.2)
+    assert stage.starts == ["stage periodic --event goal-state"]
+    assert watcher.period == 6
+
+
+def test_a_new_goal_state_starts_a_worker(watcher: Watcher, lib: Path, stage: Stage, vm: Machine) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm)
+    watcher.turn()
+    vm.publish(on_hold=True)
+    watcher.turn()
+    stage.wait_for_starts(2)
+
+
+def test_a_worker_that_settles_nothing_is_started_again_only_later(
+    watcher: Watcher, stage: Stage, vm: Machine
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    stage.completes()
+    for _ in range(5):
+        watcher.turn()
+    time.sleep(0.2)
+    assert len(stage.starts) == 1
+    watcher._start_after = 0.0
+    watcher.turn()
+    stage.wait_for_starts(2)
+    assert watcher._wait == 12.0
+
+
+def test_a_worker_at_work_is_not_joined_by_another(watcher: Watcher, stage: Stage) -> None:
+    import fcntl
+
+    lock = os.open(stage.run / "periodic.goal-state.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    watcher.turn()
+    time.sleep(0.2)
+    assert stage.starts == []
+    os.close(lock)
+    watcher.turn()
+    stage.wait_for_starts(1)
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 410}, {"reset": True}, {"garbage": 200}, {"truncate": 50}])
+def test_a_fabric_in_trouble_stops_nothing(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator, fault: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm)
+    watcher.turn()
+    fabric.fault("/machine/?comp=goalstate", **fault)
+    for _ in range(3):
+        watcher.turn()
+    said = capfd.readouterr().err
+    assert said.count("watcher:") == 1, said
+    assert "next try in 6 s" in said
+    fabric.clear_faults()
+    watcher.turn()
+    assert "poll works again" in capfd.readouterr().err
+    assert len(stage.starts) == 1
+
+
+def test_nobody_at_the_address_is_survived(lib: Path, stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:
+    (lib / "WireServerEndpoint").write_text("127.0.0.1:9:9")
+    settings = Settings(
+        extensions=True, fast_track=True, initial=1, lib=str(lib), os_name="debian", os_version="12", period=6
+    )
+    watcher = Watcher(settings, start=stage.worker)
+    watcher.turn()
+    watcher.turn()
+    assert capfd.readouterr().err.count("watcher:") == 1
+    assert stage.starts == []
+
+
+def test_the_status_goes_out_at_once_when_it_changes_and_once_a_minute_else(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm, _status_blob(vm, fabric))
+    watcher.turn()
+    watcher.turn()
+    assert vm.reports.status_count == 1
+    assert vm.reports.status["guestOSInfo"]["osName"] == "debian"
+    watcher.reporter._taken_at -= 60
+    watcher.turn()
+    assert vm.reports.status_count == 2
+
+
+def test_a_refused_upload_is_left_to_a_worker(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm, _status_blob(vm, fabric))
+    fabric.fault("/status", status=500)
+    watcher.turn()
+    watcher.turn()
+    stage.wait_for_starts(2)
+    assert stage.starts[1] == "stage periodic --event status"
+    said = capfd.readouterr().err
+    assert "a worker uploads it directly" in said
+    assert "sig=" not in said or "sig=[" in said or "sig=*" in said
+
+
+def _status_blob(vm: Machine, fabric: Simulator) -> str:
+    """The SAS URL that the goal state names."""
+    return vm.status_url(fabric.blob_url)
+
+
+def test_the_resident_process_stays_small() -> None:
+    """What the watcher imports at its start: none of the libraries that a worker needs."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import waagent.watcher.main; "
+        "heavy = {'requests', 'cryptography', 'yaml', 'configobj', 'subprocess', 'http.client', 'urllib.request', "
+        "'argparse', 'logging', 'dataclasses', 'pathlib', 'email'}; print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", code, str(TOP)], capture_output=True, text=True, check=True
+    ).stdout
+    assert out.strip() == "[]", f"{sys.executable}: {out}"
