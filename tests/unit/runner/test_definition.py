@@ -57,7 +57,7 @@ def _systemd_span(line: str) -> str:
     ],
 )
 def test_a_stage_file_that_cannot_be_used_names_file_and_key(text: str, words: str) -> None:
-    with pytest.raises(StageError, match="stage.yaml") as caught:
+    with pytest.raises(StageError, match=r"stage\.yaml") as caught:
         definition.parse("local", text.encode(), "stage.yaml")
     assert words in caught.value.message
 
