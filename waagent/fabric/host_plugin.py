@@ -2,8 +2,9 @@
 
     plugin = HostPlugin(system, http, endpoint, goal, refresh=wire.goal_state)
 
-It knows the VM by container id and role config name. When it calls them stale, `refresh` is asked for a new goal
-state and the request repeated once with its ids; plugin.goal is then that goal state.
+It knows the VM by the container id and role config name of `goal`; without one, `refresh` gives it before the first
+request that needs them. When it calls them stale, `refresh` is asked again and the request repeated once
+with the ids of now; plugin.goal is then that goal state.
 
     available()                      whether it speaks our version; asked until it says yes, then remembered
     healthy()                        /health, one attempt
@@ -55,15 +56,25 @@ class HostPlugin:
         system: System,
         http: Http,
         endpoint: Endpoint,
-        goal: GoalState,
+        goal: GoalState | None = None,
         *,
         refresh: Callable[[], GoalState],
         note: Callable[[str], None] | None = None,
     ) -> None:
-        self.system, self.http, self.endpoint, self.goal = system, http, endpoint, goal
-        self.note = note
+        self.system, self.http, self.endpoint, self.note = system, http, endpoint, note
+        self._goal = goal
         self._refresh = refresh
         self._speaks = False
+
+    @property
+    def goal(self) -> GoalState:
+        if self._goal is None:
+            self._goal = self._refresh()
+        return self._goal
+
+    @goal.setter
+    def goal(self, goal: GoalState) -> None:
+        self._goal = goal
 
     def available(self) -> bool:
         if not self._speaks:
