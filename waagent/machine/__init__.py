@@ -1,0 +1,1 @@
+"""Linux mechanisms, one noun per file. Knows nothing of the platform."""

@@ -1,0 +1,237 @@
+"""Accounts: look one up, make one, complete one that was half made.
+
+Account     name, uid, gid, home, shell, from /etc/passwd or (for directories behind NSS) getent
+find        None when there is no such account          require   raises UserError instead
+create      with the profile's command; an account that is there already is completed and otherwise left as it is
+is_system   whether its uid is below UID_MIN            join      add to groups
+
+A name is checked before it becomes an argument: what useradd may refuse is left to useradd, what could be taken
+for an option, a path or shell text is refused here with UserError.
+
+Source: provisioning 4.3.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from waagent.errors import CommandFailed, UserError
+from waagent.system import System
+
+if TYPE_CHECKING:
+    from waagent.distro import DistroProfile
+
+PASSWD = "/etc/passwd"  # noqa: S105 - a file name
+GROUP = "/etc/group"
+SHADOW = "/etc/shadow"
+SKELETON = "/etc/skel"
+
+# useradd's own limit; a longer name would be cut in places (utmp, ps).
+LONGEST_NAME = 32
+_UNSAFE = re.compile(r"[^\w.@$+-]", re.ASCII)
+
+# Where login.defs does not say.
+UID_MIN = 100
+
+
+class Account(NamedTuple):
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+
+def find(system: System, name: str) -> Account | None:
+    """The account of this name, or None."""
+    for line in _lines(system, PASSWD):
+        found = _account(line)
+        if found is not None and found.name == name:
+            return found
+    if system.which("getent") is None or _UNSAFE.search(name) or name.startswith("-"):
+        return None
+    answer = system.run("getent", "passwd", name, reads=True, ok=None)
+    found = _account(answer.stdout.strip()) if answer.status == 0 else None
+    return found if found is not None and found.name == name else None
+
+
+def require(system: System, name: str) -> Account:
+    """The account of this name. Raises UserError."""
+    found = find(system, name)
+    if found is None:
+        raise UserError(f"cannot set up {name}: there is no such account; the step user makes it", user=name)
+    return found
+
+
+def check_name(name: str) -> None:
+    """Raises UserError when the name must not get near a command line or a sudoers file."""
+    if not name:
+        raise UserError("cannot create an account: its name is empty")
+    shown = name[:40]
+    if len(name.encode()) > LONGEST_NAME:
+        raise UserError(f"cannot create account {shown!r}: the name has {len(name.encode())} bytes, 32 are allowed")
+    if name.startswith(("-", ".")) or "@" in name or _UNSAFE.search(name):
+        odd = _UNSAFE.search(name)
+        what = f"the character {odd.group()!r}" if odd else "its first character or an @"
+        raise UserError(f"cannot create account {shown!r}: {what} is not allowed in a user name", user=shown)
+
+
+def create(system: System, profile: DistroProfile, name: str, *, expires: str = "", comment: str = "") -> bool:
+    """Have the account; false if it was there, whole. `expires` is YYYY-MM-DD. Raises UserError.
+
+    An account that exists keeps its shell, groups and password. One that lacks its shadow line, its group or its
+    home (the power failed while it was made) is completed.
+    """
+    check_name(name)
+    present = find(system, name)
+    if present is not None:
+        return _complete(system, present)
+    argv = list(profile.command("users.create", name=name))
+    if not argv:
+        raise UserError(
+            f"cannot create account {name}: the profile of this system has no command for it", user=name
+        )
+    if profile.switch("users.create-home-base"):
+        system.make_directory("/home")
+    method = profile.text("users.method")
+    options = list(profile.command("users.with-shell", name=name))
+    if expires:
+        options += profile.command("users.with-expiry", date=expires)
+    if comment:
+        options += profile.command("users.with-comment", comment=comment)
+    if method == "useradd":
+        if group_exists(system, name):
+            options += ["-g", name]  # useradd would refuse to make the group of that name
+        argv[-1:] = [*options, name]
+    else:
+        argv += options
+    _make(system, name, tuple(argv))
+    if system.planning or method not in ("useradd", "pw"):
+        return True
+    account = find(system, name)
+    if account is None:
+        raise UserError(
+            f"cannot create account {name}: {argv[0]} succeeded, but there is no such account", user=name
+        )
+    if method == "useradd":
+        _complete(system, account)
+    return True
+
+
+def _make(system: System, name: str, argv: tuple[str, ...]) -> None:
+    """Run the command; that it complains does not count when the account is there then."""
+    try:
+        system.run(*argv, limit=120)
+    except CommandFailed as error:
+        if find(system, name) is None:
+            told = (error.stderr.strip() or error.stdout.strip() or f"exit status {error.status}").splitlines()[-1]
+            raise UserError(f"cannot create account {name}: {argv[0]} says: {told}", user=name) from error
+
+
+def uid_min(system: System, login_defs: str = "/etc/login.defs") -> int:
+    """The first uid of ordinary accounts."""
+    for line in _lines(system, login_defs):
+        words = line.split()
+        if len(words) > 1 and words[0] == "UID_MIN" and words[1].isdigit():
+            return int(words[1])
+    return UID_MIN
+
+
+def is_system(system: System, profile: DistroProfile, account: Account) -> bool:
+    """Whether the account belongs to the system; the profile may except some by name."""
+    if account.name in profile.texts("users.never-system"):
+        return False
+    return account.uid < uid_min(system, profile.text("users.login-defs") or "/etc/login.defs")
+
+
+def group_exists(system: System, name: str) -> bool:
+    return any(line.split(":")[0] == name for line in _lines(system, GROUP))
+
+
+def groups_of(system: System, name: str) -> set[str]:
+    """The supplementary groups that /etc/group lists the account in."""
+    found = set()
+    for line in _lines(system, GROUP):
+        fields = line.split(":")
+        if len(fields) >= 4 and name in fields[3].split(","):
+            found.add(fields[0])
+    return found
+
+
+def join(system: System, name: str, groups: tuple[str, ...]) -> bool:
+    """Add the account to those of the groups that exist; false if it was in them."""
+    missing = [group for group in groups if group_exists(system, group) and group not in groups_of(system, name)]
+    if not missing:
+        return False
+    try:
+        system.run("usermod", "-a", "-G", ",".join(missing), name)
+    except CommandFailed as error:
+        raise UserError(f"cannot add {name} to {', '.join(missing)}: {error}", user=name) from error
+    return True
+
+
+def _complete(system: System, account: Account) -> bool:
+    """Add what an interrupted useradd left out, shadow line, group, home; true if anything was missing."""
+    if not any(line.split(":")[0] == account.name for line in _lines(system, PASSWD)):
+        return False  # it comes from a directory service, which looks after it
+    changed = False
+    if system.exists(SHADOW) and not any(line.split(":")[0] == account.name for line in _lines(system, SHADOW)):
+        system.run("pwconv")
+        changed = True
+    if account.gid != 0 and str(account.gid) not in [
+        (line.split(":") + ["", "", ""])[2] for line in _lines(system, GROUP)
+    ]:
+        system.run("groupadd", "-g", str(account.gid), account.name)
+        changed = True
+    uncommon = account.uid >= uid_min(system) and account.home not in ("", "/", "/nonexistent")
+    if uncommon and not _has_home(system, account):
+        _make_home(system, account)
+        changed = True
+    return changed
+
+
+def _has_home(system: System, account: Account) -> bool:
+    """Whether the home is there and is the account's: useradd makes it as root and gives it away last."""
+    try:
+        status = system.path(account.home).stat()
+    except OSError:
+        return False
+    return not (status.st_uid == 0 and account.uid != 0 and not system.listing(account.home))
+
+
+def _make_home(system: System, account: Account) -> None:
+    system.make_directory(account.home, 0o700)
+    _copy(system, SKELETON, account.home, account)
+    system.set_owner(account.home, account.uid, account.gid)
+
+
+def _copy(system: System, source: str, target: str, account: Account) -> None:
+    """What the skeleton has, for the account. The home is still root's: nobody can play with links in it."""
+    for name in system.listing(source):
+        path, copy = f"{source}/{name}", f"{target}/{name}"
+        real = system.path(path)
+        if real.is_symlink():
+            continue
+        if real.is_dir():
+            system.make_directory(copy, 0o755)
+            _copy(system, path, copy, account)
+            system.set_owner(copy, account.uid, account.gid)
+        elif real.is_file():
+            system.write(
+                copy, system.read(path), mode=real.stat().st_mode & 0o755, owner=(account.uid, account.gid)
+            )
+
+
+def _account(line: str) -> Account | None:
+    fields = line.split(":")
+    if len(fields) < 7 or not fields[2].isdigit() or not fields[3].isdigit():
+        return None
+    return Account(fields[0], int(fields[2]), int(fields[3]), fields[5], fields[6])
+
+
+def _lines(system: System, path: str) -> list[str]:
+    try:
+        return system.read_text(path).splitlines()
+    except OSError:
+        return []
