@@ -1,0 +1,28 @@
+"""Give the machine the host name that its owner chose.
+
+In the first stage, so that no DHCP client announces the image's name: the platform's DNS takes it from the lease.
+
+Reads     ovf.host_name
+Changes   /etc/hostname (or what this distribution has instead) and the kernel's host name
+Fails     HostNameError for a name that is none; the machine keeps the one it has
+"""
+
+from __future__ import annotations
+
+from waagent.machine import hostname
+from waagent.module import Context, Module, Outcome, changed, unchanged
+
+MODULE = Module(
+    summary="Set the host name",
+    frequency="per-instance",
+    when=("provisioning.by=waagent", "ovf.host_name"),
+)
+
+
+def run(ctx: Context) -> Outcome:
+    name = str(ctx.fact("ovf.host_name", ""))
+    before = hostname.current(ctx.system)
+    if not hostname.set_name(ctx.system, ctx.profile, name):
+        return unchanged(f"the host name is {name}")
+    ctx.emit("hostname-changed", name=name, before=before)
+    return changed(f"the host name is {name}, it was {before or 'not set'}")

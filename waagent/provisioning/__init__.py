@@ -1,0 +1,1 @@
+"""Where machine and platform meet: media, reports, deprovisioning."""
