@@ -110,6 +110,7 @@ class Engine:
             enabled=self._rules.enabled,
             policy=self._rules.policy,
             policy_error=self._rules.policy_error,
+            deny_user_changes=self._rules.deny_user_changes,
             config_file=self._rules.config_file,
         )
         self._show(desired.handlers, "")

@@ -264,13 +264,24 @@ def _wait(process: subprocess.Popen[bytes], limit: float, folder: str) -> bool:
 
 
 def _cut(folder: str) -> None:
-    """Cut output that has grown too much to its start; the writer goes on behind it."""
+    """Empty output files that have grown too much; their end so far is kept beside them, writers go on."""
     for name in ("out", "err"):
+        path = f"{folder}/{name}"
         try:
-            if os.stat(f"{folder}/{name}").st_size > OUTPUT_FILE_LIMIT:
-                os.truncate(f"{folder}/{name}", texts.OUTPUT)
+            if os.stat(path).st_size > OUTPUT_FILE_LIMIT:
+                end = _end_of(path)
+                with open(os.open(f"{path}.end", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+                    stream.write(end)
+                os.truncate(path, 0)
         except OSError:
             continue
+
+
+def _end_of(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - texts.OUTPUT))
+        return stream.read(texts.OUTPUT)
 
 
 def _kill(system: System, pid: int, scope: str) -> None:
@@ -312,13 +323,13 @@ def _output(folder: str) -> str:
     """The end of both streams as text: bytes that are not UTF-8 become backslash escapes, secrets go."""
     streams = []
     for name in ("out", "err"):
-        try:
-            with open(f"{folder}/{name}", "rb") as stream:
-                size = stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, size - texts.OUTPUT))
-                streams.append(stream.read(texts.OUTPUT).decode("utf-8", "backslashreplace"))
-        except OSError:
-            streams.append("")
+        raw = b""
+        for path in (f"{folder}/{name}.end", f"{folder}/{name}"):
+            try:
+                raw += _end_of(path)
+            except OSError:
+                continue
+        streams.append(raw[-texts.OUTPUT :].decode("utf-8", "backslashreplace"))
     return redact_text(texts.combine(streams[0], streams[1]))
 
 

@@ -30,6 +30,9 @@ from waagent.system import System
 HIGHEST_VERSION = (0, 1, 0)
 SIZE_LIMIT = 1024 * 1024
 
+# Handlers whose purpose is to set passwords, keys and accounts, in lower case.
+USER_CHANGING = frozenset({"microsoft.ostcextensions.vmaccessforlinux", "microsoft.azure.vmaccessforlinux"})
+
 
 class PolicyInvalid(ConfigError):
     """The policy file cannot be used, so no extension is processed. Facts: file, key."""
@@ -139,6 +142,7 @@ def refusals(
     enabled: bool = True,
     policy: Policy | None = None,
     policy_error: str = "",
+    deny_user_changes: bool = False,
     config_file: str = "/etc/waagent.conf",
 ) -> dict[str, Refusal]:
     """Which handlers are not processed, and why; in the order in which the reasons count."""
@@ -157,6 +161,9 @@ def refusals(
             refused[name] = Refusal(f"will not {verb} {name}: {policy_error}", None, True, None)
         elif policy is not None and not policy.allows(name):
             why = f"will not {verb} {name}: it is not in the allow list of {policy.path}; add it there to allow it"
+            refused[name] = Refusal(why, None, False, None)
+        elif deny_user_changes and handler.state == ENABLED and name.lower() in USER_CHANGING:
+            why = f"will not run {name}: it changes user accounts, and Policy.DenyUserChanges=y in {config_file}"
             refused[name] = Refusal(why, None, False, None)
         elif bad_name:
             refused[name] = Refusal(_misconfigured(name, bad_name))

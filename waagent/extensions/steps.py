@@ -44,6 +44,7 @@ class Rules:
     enabled: bool = True
     policy: Policy | None = None
     policy_error: str = ""
+    deny_user_changes: bool = False
     wire_address: str = "168.63.129.16"
     limits: Mapping[str, float] = field(default_factory=lambda: dict(commands.LIMITS))
     features: tuple[tuple[str, str], ...] = (("ExtensionTelemetryPipeline", "1.0"),)

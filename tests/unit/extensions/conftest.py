@@ -48,7 +48,7 @@ class Bed:
         self.record = folder / "record"
         self.system = System("/", journalling=False)
         self.layout = Layout(str(folder / "lib"), str(folder / "log"))
-        os.makedirs(self.layout.lib, 0o711)
+        os.makedirs(self.layout.lib, 0o711, exist_ok=True)
         self.published: dict[str, dict[str, bytes]] = {}
         self.unreachable: set[str] = set()  # handlers whose manifest cannot be fetched
         self.fetched: list[str] = []
@@ -89,7 +89,9 @@ class Bed:
     def releases(self, handler: Handler) -> Sequence[Release]:
         if handler.name in self.unreachable:
             raise FabricUnreachable("cannot fetch the manifest: 503 Service Unavailable")
-        return [Release(version, (f"https://packages/{version}",)) for version in self.published.get(handler.name, {})]
+        return [
+            Release(version, (f"https://packages/{version}",)) for version in self.published.get(handler.name, {})
+        ]
 
     def fetch(self, handler: Handler, release: Release, zip_path: str, accept: Callable[[], None]) -> None:
         self.fetched.append(f"{handler.name} {release.version}")
@@ -97,7 +99,9 @@ class Bed:
         try:
             accept()
         except MachineError as error:
-            raise FabricUnreachable(f"no location of {handler.name} gave a good package; the last: {error}") from error
+            raise FabricUnreachable(
+                f"no location of {handler.name} gave a good package; the last: {error}"
+            ) from error
 
     # -- goal states
 

@@ -153,7 +153,9 @@ def test_15_a_lower_number_counts_as_any_other(bed: Bed) -> None:
 def test_17_18_a_configuration_error_hurts_nobody_else(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     bad = single("Contoso.Test.Bad", invalid=None)
-    bad = Handler(bad.name, bad.version, settings=bad.settings, invalid="two settings elements of one name and version")
+    bad = Handler(
+        bad.name, bad.version, settings=bad.settings, invalid="two settings elements of one name and version"
+    )
     bed.process(bad, single(NAME))
     assert (bed.entry(bad.name)["status"], bed.entry(bad.name)["code"]) == ("NotReady", -1)
     assert "[ExtensionsGoalStateError]" in bed.entry(bad.name)["formattedMessage"]["message"]

@@ -1,0 +1,130 @@
+"""Install, enable, update, disable and remove extensions, as the goal state asks.
+
+When there is a goal state that has not been processed in this boot. Each command of a handler runs in a session
+and, with systemd, in a scope of its own, with a time limit; a handler that fails fails alone, its status tells why.
+The step itself fails only when it cannot do its work at all.
+
+Reads     LIB/goal-state.json, the policy file, Extensions.*, Policy.*, Extension.LogDir, EnableOverProvisioning
+Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; whatever the handlers themselves change
+Skips     without a goal state, and while the one at hand is outdated
+Events    extension-started and extension-finished for every command of a handler
+"""
+
+from __future__ import annotations
+
+import os
+
+from waagent.extensions import plan, policy, start
+from waagent.extensions.apply import SUPPORTED_FEATURES, Engine, is_processed
+from waagent.extensions.journal import boot_id, read_json
+from waagent.extensions.layout import LOGS, Layout
+from waagent.extensions.observe import observe
+from waagent.extensions.source import FabricSource
+from waagent.extensions.steps import Rules
+from waagent.fabric import cache, session
+from waagent.fabric import endpoint as endpoints
+from waagent.fabric.desired import Desired
+from waagent.fabric.status import VERSIONING
+from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
+
+MODULE = Module(
+    summary="Do what the goal state asks of the extensions",
+    frequency="always",
+    on=("goal-state",),
+    reads=(
+        "Extensions.*", "Extension.LogDir", "Policy.PolicyFilePath", "Policy.Enabled", "Policy.DenyUserChanges",
+        "EnableOverProvisioning", "HttpProxy.*", "OS.OpensslPath", "AutoUpdate.UpdateToLatestVersion",
+        "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation",
+    ),
+    limit=24 * 3600.0,
+)  # fmt: skip
+
+CLOUD_INIT_MARK = "/run/waagent/cloud-init-awaited"
+
+
+def run(ctx: Context) -> Outcome:
+    state = cache.read(ctx.system, ctx.lib)
+    if state is None or state.desired is None:
+        return skipped("no goal state of the extensions is known yet")
+    if state.outdated:
+        return skipped("the goal state at hand is older than the one that is in force; only status is reported")
+    desired = state.desired
+    layout = Layout(ctx.lib, ctx.config.text("Extension.LogDir") or LOGS)
+    if ctx.system.planning:
+        return _foresee(ctx, desired, layout)
+    if is_processed(ctx.system, layout, desired.identity) and not ctx.event_data.get("again"):
+        return unchanged(f"{desired.identity} has been processed")
+
+    rules = _rules(ctx, endpoints.parse(state.endpoint).host)
+    if read_json(ctx.system, layout.processed).get("boot") != boot_id(ctx.system):
+        for trouble in start.refresh(ctx.system, layout):
+            ctx.note(trouble)
+    if rules.enabled and desired.handlers:
+        _wait_for_cloud_init(ctx)
+    engine = Engine(ctx.system, layout, _source(ctx, state, desired), rules, ctx.emit)
+    honour_hold = ctx.config.switch("EnableOverProvisioning")
+    summary = engine.process(desired, features=_features(ctx), honour_hold=honour_hold)
+    for note in summary.notes:
+        ctx.note(note)
+    for fate in summary.failed:
+        ctx.note(f"{fate.label} {fate.result}: {fate.message.splitlines()[0]}")
+    if summary.kind != "processed":
+        return changed(f"{desired.identity} is {summary.kind}; nothing was done")
+    failed = f", {len(summary.failed)} of them failed" if summary.failed else ""
+    return changed(f"processed {desired.identity}: {len(summary.fates)} extensions{failed}")
+
+
+def _foresee(ctx: Context, desired: Desired, layout: Layout) -> Outcome:
+    """Note what would be done if everything went well."""
+    for turn in plan.plan(desired, observe(ctx.system, layout)):
+        for operation in turn.operations:
+            ctx.note(f"would {operation}")
+    return unchanged(f"would process {desired.identity}")
+
+
+def _rules(ctx: Context, wire_address: str) -> Rules:
+    """What the options say; an unusable policy file refuses every extension (it does not fail the step)."""
+    config = ctx.config
+    path = config.text("Policy.PolicyFilePath") or "/etc/waagent_policy.json"
+    found, error = None, ""
+    if config.switch("Policy.Enabled"):
+        try:
+            found = policy.read(ctx.system, path)
+        except policy.PolicyInvalid as invalid:
+            error = invalid.message
+            ctx.note(error)
+    return Rules(
+        enabled=config.switch("Extensions.Enabled"),
+        policy=found,
+        policy_error=error,
+        deny_user_changes=config.switch("Policy.DenyUserChanges"),
+        wire_address=wire_address,
+        check_signatures=config.switch("Debug.EnableSignatureValidation"),
+        openssl=config.text("OS.OpensslPath") or "openssl",
+    )
+
+
+def _features(ctx: Context) -> tuple[str, ...]:
+    """The required features that this agent has (wire-protocol 2.7)."""
+    switches = ("AutoUpdate.UpdateToLatestVersion", "Debug.EnableGAVersioning")
+    return (*SUPPORTED_FEATURES, VERSIONING) if all(map(ctx.config.switch, switches)) else SUPPORTED_FEATURES
+
+
+def _source(ctx: Context, state: cache.FabricState, desired: Desired) -> FabricSource:
+    talk = session.open_session(ctx.system, ctx.config, state.endpoint, ctx.lib, ctx.note)
+    talk.plugin.goal = state.goal
+    return FabricSource(ctx.system, talk.artifacts, fast_track=desired.source == "fasttrack")
+
+
+def _wait_for_cloud_init(ctx: Context) -> None:
+    """Once in a boot, and however it ends: extensions may rely on what cloud-init sets up."""
+    if not ctx.config.switch("Extensions.WaitForCloudInit") or ctx.system.exists(CLOUD_INIT_MARK):
+        return
+    limit = ctx.config.integer("Extensions.WaitForCloudInitTimeout")
+    result = ctx.system.run("cloud-init", "status", "--wait", limit=float(limit), ok=None)
+    if result.status != 0:
+        ctx.note(
+            f"cloud-init ended with status {result.status} after {result.seconds:.0f} s; going on all the same"
+        )
+    ctx.system.make_directory(os.path.dirname(CLOUD_INIT_MARK))
+    ctx.system.write(CLOUD_INIT_MARK, "")

@@ -1,0 +1,74 @@
+"""Report the status of the agent and its extensions, at once after a goal state was processed.
+
+The watcher reports every few seconds through the host plugin; this step reports without waiting for it, and is the
+one that goes to the blob directly when the host plugin does not take a report (event "status").
+
+Reads     LIB/goal-state.json, LIB/extensions/, the handlers' status files
+Changes   the status blob
+Skips     when the goal state names no place for the report
+"""
+
+from __future__ import annotations
+
+import os
+
+from waagent import __version__
+from waagent.errors import FabricRejected, FabricUnreachable
+from waagent.extensions import report
+from waagent.fabric import blobs, cache, session, status
+from waagent.module import Context, Module, Outcome, changed, skipped
+from waagent.system.effects import Effect
+
+MODULE = Module(
+    summary="Report the status of agent and extensions",
+    frequency="always",
+    on=("goal-state", "status"),
+    reads=("HttpProxy.*", "AutoUpdate.UpdateToLatestVersion", "Debug.EnableGAVersioning"),
+    limit=120.0,
+)
+
+
+def run(ctx: Context) -> Outcome:
+    state = cache.read(ctx.system, ctx.lib)
+    if state is None:
+        return skipped("no goal state is known yet")
+    desired = state.desired
+    if desired is None or not desired.status_blob:
+        return skipped("the goal state names no place for the status report")
+    host = (os.uname().nodename, ctx.profile.id, ctx.profile.version)
+    lib = str(ctx.system.path(ctx.lib))
+    stamp = ctx.system.clock.stamp()
+    entries = report.fitted(report.handler_statuses(lib))
+    payload = status.document(
+        stamp,
+        __version__,
+        host,
+        handlers=entries,
+        goal_state=report.goal_state_outcome(lib),
+        features=_features(ctx, state),
+    )
+    told = f"{len(entries)} entries, {len(payload)} bytes"
+    talk = session.open_session(ctx.system, ctx.config, state.endpoint, ctx.lib, ctx.note)
+    talk.plugin.goal = state.goal
+    try:
+        if talk.plugin.upload_status(desired.status_blob, desired.status_blob_type, payload):
+            return changed(f"reported through the host plugin: {told}")
+        # It knew better ids a moment ago; it takes the report with those.
+        if talk.plugin.upload_status(desired.status_blob, desired.status_blob_type, payload):
+            return changed(f"reported through the host plugin: {told}")
+    except (FabricUnreachable, FabricRejected) as error:
+        ctx.note(f"{error}; reporting directly")
+    if ctx.system.planning:
+        ctx.system.note(Effect("upload", "the status blob", note=told))
+        return changed(f"would report directly: {told}")
+    blobs.upload(talk.internet, stamp, desired.status_blob, desired.status_blob_type, payload)
+    return changed(f"reported directly: {told}")
+
+
+def _features(ctx: Context, state: cache.FabricState) -> list[str]:
+    features = [status.MULTI_CONFIG]
+    if ctx.config.switch("AutoUpdate.UpdateToLatestVersion") and ctx.config.switch("Debug.EnableGAVersioning"):
+        features.append(status.VERSIONING)
+    if state.fast_track_supported:
+        features.append(status.FAST_TRACK)
+    return features

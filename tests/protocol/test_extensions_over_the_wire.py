@@ -1,0 +1,163 @@
+"""From a published goal state to the status report, over HTTP: the periodic steps against the simulator."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.modules.conftest import load_module, profile_of, settle
+from waagent import config as configuration
+from waagent.module import Context, Outcome
+from waagent.simulator import Simulator
+from waagent.simulator.machine import Machine
+from waagent.system import System
+
+HANDLERS = Path(__file__).resolve().parents[1] / "data" / "handlers"
+HELLO, STEPS = "Demo.Hello", "Demo.Steps"
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program")
+
+
+class Worker:
+    """The steps that a new goal state starts, in this process, with state in a directory."""
+
+    def __init__(self, simulator: Simulator, folder: Path) -> None:
+        self.lib = folder / "lib"
+        self.lib.mkdir(mode=0o711)
+        text = (
+            f"Extension.LogDir={folder}/log\nPolicy.PolicyFilePath={folder}/policy.json\nOS.OpensslPath=openssl\n"
+        )
+        endpoint = f"127.0.0.1:{simulator.wire_port}:{simulator.plugin_port}"
+        self.ctx = Context(
+            system=System("/", journalling=False),
+            config=configuration.from_text(text),
+            profile=profile_of(folder),
+            lib=str(self.lib),
+            facts={"fabric": {"endpoint": endpoint}, "vm": {"id": "1"}},
+        )
+        self.steps = {
+            name: load_module(f"periodic/{name}.py") for name in ("10-goal-state", "20-extensions", "30-status")
+        }
+
+    def work(self) -> dict[str, Outcome]:
+        ended = {}
+        for name, module in self.steps.items():
+            ended[name] = module.run(self.ctx)
+            settle(self.ctx)
+        return ended
+
+
+@pytest.fixture
+def simulator() -> Iterator[Simulator]:
+    with Simulator(imds_port=None) as running:
+        yield running
+
+
+@pytest.fixture
+def machine(simulator: Simulator) -> Machine:
+    return simulator.machine("vm01")
+
+
+@pytest.fixture
+def worker(simulator: Simulator, machine: Machine, tmp_path: Path) -> Worker:
+    for name in (HELLO, STEPS):
+        simulator.add_package(HANDLERS / name, name, "1.0.0")
+    return Worker(simulator, tmp_path)
+
+
+def entries(machine: Machine) -> list[dict[str, Any]]:
+    assert machine.reports.status is not None
+    found: list[dict[str, Any]] = machine.reports.status["aggregateStatus"]["handlerAggregateStatus"]
+    return found
+
+
+def test_a_handler_is_installed_opens_its_protected_settings_and_reports(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}, "protected": {"key": "k3y"}}])
+    ended = worker.work()
+    assert ended["20-extensions"].kind == "changed"
+    (entry,) = entries(machine)
+    assert (entry["handlerName"], entry["handlerVersion"], entry["status"]) == (HELLO, "1.0.0", "Ready")
+    told = entry["runtimeSettingsStatus"]["settingsStatus"]["status"]
+    assert told["status"] == "success"
+    assert told["formattedMessage"]["message"].startswith("hello, Ada; ")
+    assert not told["formattedMessage"]["message"].endswith(" 0 characters were protected")
+    aggregate = machine.reports.status["aggregateStatus"]["vmArtifactsAggregateStatus"]["goalStateAggregateStatus"]
+    assert (aggregate["status"], aggregate["code"], aggregate["inSvdSeqNo"]) == ("Success", 0, "2")
+    assert "k3y" not in machine.reports.status_text
+
+
+def test_the_same_goal_state_is_processed_once(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
+    worker.work()
+    assert worker.work()["20-extensions"].kind == "unchanged"
+
+
+def test_fast_track_and_instances(worker: Worker, machine: Machine) -> None:
+    instances = [
+        {"name": "a", "public": {"steps": ["echo one", "true"]}},
+        {"name": "b", "public": {"steps": ["false"]}},
+    ]
+    machine.publish([{"name": STEPS, "version": "1.0.0", "instances": instances}], source="fasttrack")
+    worker.work()
+    told = {entry["runtimeSettingsStatus"]["extensionName"]: entry for entry in entries(machine)}
+    statuses = {name: entry["runtimeSettingsStatus"]["settingsStatus"]["status"] for name, entry in told.items()}
+    assert {name: status["status"] for name, status in statuses.items()} == {"a": "success", "b": "error"}
+    assert [sub["formattedMessage"]["message"] for sub in statuses["a"]["substatus"]] == ["one\n", ""]
+
+
+def test_uninstall_leaves_no_entry(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0"}])
+    worker.work()
+    machine.publish([{"name": HELLO, "version": "1.0.0", "state": "uninstall"}])
+    worker.work()
+    assert entries(machine) == []
+    assert not (worker.lib / f"{HELLO}-1.0.0").exists()
+
+
+def test_76_everything_comes_through_the_host_when_storage_cannot_be_reached(
+    worker: Worker, machine: Machine, simulator: Simulator
+) -> None:
+    simulator.fault("/blob/*", service="blob", status=503)
+    machine.publish([{"name": HELLO, "version": "1.0.0"}])
+    worker.work()
+    assert entries(machine)[0]["status"] == "Ready"
+
+
+def test_103_a_report_that_the_host_does_not_take_goes_to_the_blob(
+    worker: Worker, machine: Machine, simulator: Simulator
+) -> None:
+    simulator.fault("/status", service="host_plugin", status=500)
+    machine.publish([{"name": HELLO, "version": "1.0.0"}])
+    assert "directly" in worker.work()["30-status"].message
+    assert entries(machine)[0]["status"] == "Ready"
+
+
+def test_107_a_policy_that_does_not_list_a_handler(worker: Worker, machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "policy.json").write_text(
+        '{"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": true, "extensions": {}}}'
+    )
+    worker.ctx.config = configuration.from_text(
+        f"Policy.Enabled=y\nPolicy.PolicyFilePath={tmp_path}/policy.json\nExtension.LogDir={tmp_path}/log\n"
+    )
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {}}])
+    worker.work()
+    (entry,) = entries(machine)
+    assert (entry["status"], entry["code"]) == ("NotReady", 1009)
+    assert entry["runtimeSettingsStatus"]["settingsStatus"]["status"]["code"] == 1009
+    assert not (worker.lib / f"{HELLO}-1.0.0" / "HandlerManifest.json").exists()
+
+
+def test_planning_notes_what_would_be_done(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0"}])
+    worker.steps["10-goal-state"].run(worker.ctx)
+    settle(worker.ctx)
+    worker.ctx.system = System("/", planning=True)
+    worker.steps["20-extensions"].run(worker.ctx)
+    assert worker.ctx.notes == [
+        f"would {verb} {HELLO} 1.0.0" for verb in ("download", "initialise", "settings", "install", "enable")
+    ]
+    assert not (worker.lib / f"{HELLO}-1.0.0").exists()
