@@ -12,7 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from .simulator_client import XML, ask, block_upload, goal_state, handler_status, health, plugin_headers, status_document
+from .simulator_client import (
+    XML,
+    ask,
+    block_upload,
+    goal_state,
+    handler_status,
+    health,
+    plugin_headers,
+    status_document,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "waagent.simulator"]

@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 
-from waagent.simulator import Simulator
+from waagent.simulator import Simulator, make_certificate
 
 from .simulator_client import (
     WIRE,
@@ -39,9 +39,14 @@ RUN = {"name": "Contoso.Sim.RunCommand", "version": "1.2.0", "instances": [
      "depends_on": ["Contoso.Sim.RunCommand/prepareDisk", "Contoso.Sim.Monitor"]}]}
 
 
+@pytest.fixture(scope="module")
+def certificate():
+    return make_certificate("Simulated Fabric Certificate Generator", "TenantEncryptionCert", domain=True)
+
+
 @pytest.fixture
-def sim():
-    with Simulator() as simulator:
+def sim(certificate):
+    with Simulator(shared_certificate=certificate) as simulator:
         yield simulator
         assert simulator.errors == []
 

@@ -59,7 +59,8 @@ class Simulator:
     control_port            the control API and web page on 127.0.0.1, default None: off
     state                   SQLite file; what is in it is taken up again
     keep_requests           how many requests the record holds
-    shared_certificate      one tenant certificate for all machines (creating a thousand is then quick)
+    shared_certificate      one tenant certificate for all machines (creating a thousand is then quick): True, or
+                            a Certificate that the caller keeps (tests then make no keys at all)
     """
 
     def __init__(self, host: str = "127.0.0.1", wire_port: int = 0, plugin_port: int = 0,
@@ -70,7 +71,7 @@ class Simulator:
                  blob_tls: Optional[tuple[str, str]] = None,
                  control_port: Optional[int] = None, control_host: str = "127.0.0.1",
                  state: Optional[Union[str, os.PathLike[str]]] = None, keep_requests: int = 20000,
-                 shared_certificate: bool = False) -> None:
+                 shared_certificate: Union[bool, keys.Certificate] = False) -> None:
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
         self.machines: dict[str, Machine] = {}
@@ -91,8 +92,8 @@ class Simulator:
         self._containers: Optional[dict[str, tuple[Machine, bool]]] = None
         self._addresses: dict[str, Machine] = {}
         self._pfx: dict[tuple[str, ...], bytes] = {}
-        self._shared = shared_certificate
-        self._shared_certificate: Optional[keys.Certificate] = None
+        self._shared = bool(shared_certificate)
+        self._shared_certificate = shared_certificate if isinstance(shared_certificate, keys.Certificate) else None
         self.store = None if state is None else Store(state)
         if self.store is not None:
             self._take_up(self.store)
@@ -223,8 +224,8 @@ class Simulator:
                 self.default_machine = next(iter(self.machines.values()), None)
             self.forget_containers()
             if self.store is not None:
-                self.store.write("DELETE FROM machine WHERE name=?", name)
-                self.store.write("DELETE FROM report WHERE name=?", name)
+                self.store.changed("machine", name, None)
+                self.store.changed("report", name, None)
 
     def container(self, container: str) -> tuple[Optional[Machine], bool]:
         """The machine of a container id, and whether the id is the current one."""
@@ -323,10 +324,13 @@ class Simulator:
             self._fault_number += 1
             made.number = self._fault_number
             self.faults.append(made)
-            if self.store is not None and transform is None:
-                self.store.write("INSERT OR REPLACE INTO fault VALUES (?, ?)", made.number,
-                                 json.dumps(made.as_dict()))
+            self.fault_met(made)
         return made
+
+    def fault_met(self, fault: Fault) -> None:
+        """Save a fault and how often it was met: a restart goes on counting. The lock is held."""
+        if self.store is not None and fault.transform is None:
+            self.store.changed("fault", str(fault.number), lambda: self._locked_json(fault.as_dict))
 
     def clear_faults(self, number: Optional[int] = None) -> int:
         """Remove one fault, or all; returns how many."""
@@ -335,7 +339,7 @@ class Simulator:
             self.faults = [one for one in self.faults if one not in gone]
             if self.store is not None:
                 for one in gone:
-                    self.store.write("DELETE FROM fault WHERE number=?", one.number)
+                    self.store.changed("fault", str(one.number), None)
         return len(gone)
 
     # --- waiting --------------------------------------------------------------------------------------------------
@@ -389,6 +393,8 @@ class Simulator:
             request.number = self.requests.next_number()
             fault = self._fault_for(request) if self.faults else None
             request.fault = fault
+            if fault is not None:
+                self.fault_met(fault)
             if fault is not None and fault.preempts:
                 machine = self.identify(request)
                 request.machine = machine.name if machine is not None else ""

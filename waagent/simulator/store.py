@@ -51,11 +51,12 @@ class Store:
             self._database.commit()
         except sqlite3.DatabaseError as error:
             raise SimulatorError(f"cannot use state file {self.path}: {error}; start with a new file") from None
-        self._dirty: dict[tuple[str, str], Callable[[], str]] = {}
+        self._dirty: dict[tuple[str, str], Optional[Callable[[], str]]] = {}
         self._writes: list[Write] = []
         self._wake = threading.Condition()
         self._busy = False
         self._stopping = False
+        self._hurry = 0
         self._error: Optional[str] = None
         self._thread = threading.Thread(target=self._run, name="simulator-store", daemon=True)
         self._thread.start()
@@ -74,8 +75,11 @@ class Store:
 
     # --- writing --------------------------------------------------------------------------------------------------
 
-    def changed(self, table: str, name: str, content: Callable[[], str]) -> None:
-        """`content` is called on the writer's thread; many changes between two commits cost one write."""
+    def changed(self, table: str, name: str, content: Optional[Callable[[], str]]) -> None:
+        """`content` is called on the writer's thread; many changes between two commits cost one write.
+
+        None removes the row.
+        """
         with self._wake:
             self._dirty[table, name] = content
             self._wake.notify_all()
@@ -87,7 +91,10 @@ class Store:
 
     def flush(self) -> None:
         with self._wake:
-            self._wake.wait_for(lambda: not (self._dirty or self._writes or self._busy), timeout=30)
+            self._hurry += 1
+            self._wake.notify_all()
+            self._wake.wait_for(lambda: self._error or not (self._dirty or self._writes or self._busy), timeout=30)
+            self._hurry -= 1
             if self._error:
                 raise SimulatorError(f"cannot write state file {self.path}: {self._error}")
 
@@ -97,6 +104,13 @@ class Store:
             self._wake.notify_all()
         self._thread.join()
         self._database.close()
+
+    def _put(self, table: str, name: str, content: Optional[Callable[[], str]]) -> None:
+        if content is None:
+            key = "name" if table in ("machine", "report") else "number"
+            self._database.execute(f"DELETE FROM {table} WHERE {key}=?", (name,))  # noqa: S608 - names of our own
+        else:
+            self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (name, content()))  # noqa: S608
 
     def _run(self) -> None:
         while True:
@@ -110,14 +124,19 @@ class Store:
             try:
                 with self._database:
                     for (table, name), content in dirty.items():
-                        self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)",  # noqa: S608
-                                               (name, content()))
+                        self._put(table, name, content)
                     for statement, values in writes:
                         self._database.execute(statement, values)
-                self._error = None
+                failed = None
             except sqlite3.Error as error:
-                self._error = str(error)
+                failed = str(error)
             with self._wake:
+                self._error = failed
+                if failed is not None:  # a full disk may have room again later
+                    self._dirty = {**dirty, **self._dirty}
+                    self._writes = [*writes, *self._writes]
                 self._busy = False
                 self._wake.notify_all()
-                self._wake.wait_for(lambda: self._stopping, timeout=PERIOD)
+                if failed is not None and self._stopping:
+                    return
+                self._wake.wait_for(lambda: self._stopping or (self._hurry and not self._error), timeout=PERIOD)
