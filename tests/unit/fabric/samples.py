@@ -1,0 +1,35 @@
+"""The sample documents, and a clock that lets hours pass at once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from waagent.system import Clock
+
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "fabric"
+NOW = datetime(2026, 11, 23, 9, 20, tzinfo=timezone.utc)
+CONTAINER = "3f1c7a52-8d0e-4b6f-9a41-5e7d2c90b8f4"
+TENANT = "91C920EFC143E059B8180AFD5A41EAC58D1EAEC6"
+
+
+def sample(name: str) -> bytes:
+    return (FOLDER / name).read_bytes()
+
+
+class FakeClock(Clock):
+    """Starts at NOW; time passes by sleeping only, and slept says how."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.passed)
+
+    def monotonic(self) -> float:
+        return 1000.0 + self.passed
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.passed += seconds
