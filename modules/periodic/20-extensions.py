@@ -36,7 +36,7 @@ MODULE = Module(
         "EnableOverProvisioning", "HttpProxy.*", "OS.OpensslPath", "AutoUpdate.UpdateToLatestVersion",
         "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation",
     ),
-    limit=24 * 3600.0,
+    limit=86400.0,
 )  # fmt: skip
 
 CLOUD_INIT_MARK = "/run/waagent/cloud-init-awaited"
