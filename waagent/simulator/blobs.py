@@ -22,6 +22,7 @@ from xml.sax.saxutils import escape
 from . import documents
 from .listener import Request, Response
 from .packages import Package, version_key
+from .reports import part
 from .rules import Refused
 
 if TYPE_CHECKING:
@@ -259,8 +260,8 @@ def status_fault(document: Any) -> str:
         wrong = _handler_fault(entry)
         if wrong:
             return wrong
-    goal = (aggregate.get("vmArtifactsAggregateStatus") or {}).get("goalStateAggregateStatus")
-    if goal is not None and (goal.get("status") not in ("Success", "Failed") or "inSvdSeqNo" not in goal):
+    goal = part(aggregate, "vmArtifactsAggregateStatus", "goalStateAggregateStatus")
+    if goal and (goal.get("status") not in ("Success", "Failed") or "inSvdSeqNo" not in goal):
         return "goalStateAggregateStatus lacks inSvdSeqNo or its status is neither Success nor Failed"
     return ""
 
@@ -279,8 +280,8 @@ def _handler_fault(entry: Any) -> str:
         return ""
     if not isinstance(runtime, dict) or not isinstance(runtime.get("sequenceNumber"), int):
         return f"handler {name!r}: runtimeSettingsStatus has no sequenceNumber"
-    status = (runtime.get("settingsStatus") or {}).get("status")
-    if not isinstance(status, dict) or status.get("status") not in ("transitioning", "warning", "error", "success"):
+    status = part(runtime, "settingsStatus", "status").get("status")
+    if status not in ("transitioning", "warning", "error", "success"):
         return f"handler {name!r}: settings status is none of transitioning, warning, error, success"
     return ""
 

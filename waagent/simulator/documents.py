@@ -11,8 +11,10 @@ from __future__ import annotations
 import base64
 import json
 from typing import TYPE_CHECKING, Any, Optional
+from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
+from .errors import SimulatorError
 from .goal_state import Extension, Family, Goal, RemoteUser, Settings
 
 if TYPE_CHECKING:
@@ -25,11 +27,25 @@ WIRE_VERSIONS = ("2015-04-05", "2012-11-30", "2012-09-15", "2012-05-15", "2011-1
 
 
 def _text(value: object) -> str:
-    return escape(str(value))
+    return escape(str(value), {"\r": "&#13;"})  # a bare carriage return would come out as a line feed
 
 
 def _attribute(value: object) -> str:
     return quoteattr(str(value))
+
+
+def check(machine: Machine, goal: Goal) -> None:
+    """SimulatorError if something that was given cannot stand in a document (a control character, say)."""
+    for kind, text in (("ExtensionsConfig", extensions_config(machine, goal, "http://storage")),
+                       ("SharedConfig", shared_config(machine)),
+                       ("HostingEnvironmentConfig", hosting_environment(machine)),
+                       ("GoalState", goal_state(machine, "http://fabric")),
+                       ("ovf-env.xml", machine.ovf_env())):
+        try:
+            ElementTree.fromstring(text.encode("utf-8"))
+        except (ElementTree.ParseError, UnicodeError) as error:
+            raise SimulatorError(f"cannot write {kind} for {machine.name}: {error}; "
+                                 "a name or value holds a character that XML does not have") from None
 
 
 def escaped_instance(machine: Machine) -> str:

@@ -28,7 +28,7 @@ from urllib.parse import quote
 from . import documents, keys, media
 from .errors import NotReported, SimulatorError
 from .goal_state import Extension, Family, Goal, RemoteUser, Settings, ticks_now
-from .reports import Reports
+from .reports import Reports, part
 
 if TYPE_CHECKING:
     from .simulator import Simulator
@@ -256,7 +256,7 @@ class Machine:
             before.on_hold if on_hold is None else on_hold,
             max(ticks_now(), before.ticks + 1) if ticks is None else ticks,
             sequence=before.sequence + 1 if sequence is None else sequence)
-        goal.levels()
+        documents.check(self, goal)
         for extension in goal.extensions:
             for instance, settings in extension.all_settings():
                 self._number(extension.name, instance, settings)
@@ -408,12 +408,10 @@ class Machine:
 
     def goal_state_reported(self) -> Optional[dict[str, Any]]:
         """goalStateAggregateStatus if it is about the goal state in force, else None."""
-        if self.reports.status is None:
-            return None
-        aggregate = self.reports.status.get("aggregateStatus", {}).get("vmArtifactsAggregateStatus") or {}
-        found: Optional[dict[str, Any]] = aggregate.get("goalStateAggregateStatus")
+        found = part(self.reports.status, "aggregateStatus", "vmArtifactsAggregateStatus",
+                     "goalStateAggregateStatus")
         wanted = self.incarnation if self.fast_goal is None else self.fast_goal.sequence
-        return found if found is not None and str(found.get("inSvdSeqNo")) == str(wanted) else None
+        return found if found and str(found.get("inSvdSeqNo")) == str(wanted) else None
 
     def extension_reported(self, handler: str, instance: str = "") -> Optional[dict[str, Any]]:
         """The handler's entry once it is final for the goal state in force, else None."""
@@ -426,12 +424,12 @@ class Machine:
         if entry is None or wanted is None or entry.get("handlerVersion") != wanted.version:
             return None
         sequences = [one.sequence for name, one in wanted.all_settings() if not instance or name == instance]
-        runtime = entry.get("runtimeSettingsStatus")
+        runtime = part(entry, "runtimeSettingsStatus")
         if not sequences:
             return entry if entry.get("status") in ("Ready", "NotReady", "Unresponsive") else None
-        if runtime is None or runtime.get("sequenceNumber") not in sequences:
+        if runtime.get("sequenceNumber") not in sequences:
             return None
-        status = ((runtime.get("settingsStatus") or {}).get("status") or {}).get("status")
+        status = part(runtime, "settingsStatus", "status").get("status")
         return entry if status in ("success", "error", "warning") else None
 
     # --- persistence ----------------------------------------------------------------------------------------------

@@ -25,9 +25,13 @@ IMAGE_PROGRAMS = (
 )
 
 
+def _text(value: object) -> str:
+    return escape(str(value), {"\r": "&#13;"})  # a bare carriage return would come out as a line feed
+
+
 def ovf_env(machine: Machine) -> str:
     def element(name: str, value: object) -> str:
-        return f"      <{name}>{escape(str(value))}</{name}>\n"
+        return f"      <{name}>{_text(value)}</{name}>\n"
 
     parts = [element("ConfigurationSetType", "LinuxProvisioningConfiguration"),
              element("HostName", machine.host_name), element("UserName", machine.user)]
@@ -40,7 +44,7 @@ def ovf_env(machine: Machine) -> str:
         parts.append(element("CustomData", base64.b64encode(machine.custom_data).decode()))
     settings = {"ProvisionGuestAgent": str(machine.provision_guest_agent).lower()}
     settings.update(machine.platform_settings)
-    platform = "".join(f"      <wa:{name}>{escape(value)}</wa:{name}>\n" for name, value in settings.items()
+    platform = "".join(f"      <wa:{name}>{_text(value)}</wa:{name}>\n" for name, value in settings.items()
                        if name != "GuestAgentPackageName")
     return f"""<?xml version="1.0" encoding="utf-8"?>
 <ovf:Environment xmlns:ovf="http://schemas.dmtf.org/ovf/environment/1" \
@@ -62,14 +66,14 @@ xmlns:wa="http://schemas.microsoft.com/windowsazure" xmlns:xsi="http://www.w3.or
 
 def _ssh(machine: Machine) -> str:
     default = f"/home/{machine.user}/.ssh/authorized_keys"
-    keys = "".join(f"          <PublicKey>\n            <Path>{escape(path or default)}</Path>\n"
-                   f"            <Value>{escape(value)}</Value>\n          </PublicKey>\n"
+    keys = "".join(f"          <PublicKey>\n            <Path>{_text(path or default)}</Path>\n"
+                   f"            <Value>{_text(value)}</Value>\n          </PublicKey>\n"
                    for value, path in machine.ssh_keys)
     keys += "".join(f"          <PublicKey>\n            <Fingerprint>{print_}</Fingerprint>\n"
-                    f"            <Path>{escape(path or default)}</Path>\n            <Value />\n"
+                    f"            <Path>{_text(path or default)}</Path>\n            <Value />\n"
                     "          </PublicKey>\n" for print_, path in machine.ssh_fingerprints)
     pairs = "".join(f"          <KeyPair>\n            <Fingerprint>{print_}</Fingerprint>\n"
-                    f"            <Path>{escape(path)}</Path>\n          </KeyPair>\n"
+                    f"            <Path>{_text(path)}</Path>\n          </KeyPair>\n"
                     for print_, path in machine.ssh_key_pairs)
     if not keys and not pairs:
         return ""

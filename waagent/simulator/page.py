@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from .listener import Request, Response
 from .record import RequestRecord, Violation
+from .reports import part
 from .rules import Refused
 
 if TYPE_CHECKING:
@@ -76,9 +77,10 @@ def handle(simulator: Simulator, request: Request, parts: list[str]) -> Response
                                    "connect-src 'self'; form-action 'none'; base-uri 'none'"})
 
 
-def _state(text: Optional[str]) -> str:
-    if not text:
+def _state(value: object) -> str:
+    if not value:
         return '<span class="none">-</span>'
+    text = str(value)
     kind = "good" if text.lower() in GOOD else "bad" if text.lower() in BAD else "wait"
     return f'<span class="state {kind}">{escape(text)}</span>'
 
@@ -172,8 +174,8 @@ def _machine(simulator: Simulator, machine: Machine) -> str:
         "Container": f"<code>{escape(machine.container_id)}</code>",
         "Goal state": escape(
             f"incarnation {machine.incarnation}, {machine.vm_settings_source}, ETag {machine.etag}"),
-        "Processed": _state(goal.get("status")) + " " + escape(str((goal.get("formattedMessage") or {}).get(
-            "message") or "")),
+        "Processed": _state(goal.get("status")) + " " + escape(str(
+            part(goal, "formattedMessage").get("message") or "")),
         "Status report": escape(f"{summary['status_uploads']} uploads, the last {_ago(summary['status_time'])}"),
         "Last seen": escape(_ago(summary["last_seen"])),
     }

@@ -20,6 +20,19 @@ STATUSES_KEPT = 50
 EVENTS_KEPT = 5000
 
 
+def part(document: Any, *keys: str) -> dict[str, Any]:
+    """The object under `keys`, or an empty one where there is none: uploads may hold anything anywhere."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
+
+
+def items(document: Any, key: str) -> list[dict[str, Any]]:
+    """The objects in the list under `key`."""
+    found = document.get(key) if isinstance(document, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
 class HealthReport(NamedTuple):
     """One provisioning report. `form` is xml or json."""
 
@@ -79,16 +92,13 @@ class Reports:
         return "Failed" if last.substatus == "ProvisioningFailed" else "Provisioning"
 
     def handlers(self) -> list[dict[str, Any]]:
-        if self.status is None:
-            return []
-        found = self.status.get("aggregateStatus", {}).get("handlerAggregateStatus") or []
-        return [one for one in found if isinstance(one, dict)]
+        return items(part(self.status, "aggregateStatus"), "handlerAggregateStatus")
 
     def extension(self, name: str, instance: str = "") -> Optional[dict[str, Any]]:
         """The handler entry of the latest status for `name` (and instance), or None."""
         for entry in self.handlers():
             if str(entry.get("handlerName", "")).lower() == name.lower():
-                own = (entry.get("runtimeSettingsStatus") or {}).get("extensionName", "")
+                own = part(entry, "runtimeSettingsStatus").get("extensionName", "")
                 if not instance or own == instance:
                     return entry
         return None
@@ -103,12 +113,12 @@ class Reports:
         agent: Optional[dict[str, Any]] = None
         goal: Optional[dict[str, Any]] = None
         if self.status is not None:
-            aggregate = self.status.get("aggregateStatus", {})
-            own = aggregate.get("guestAgentStatus", {})
+            own = part(self.status, "aggregateStatus", "guestAgentStatus")
             agent = {"version": own.get("version"), "status": own.get("status"),
                      "message": _message(own), "reported": self.status.get("timestampUTC"),
-                     "os": self.status.get("guestOSInfo")}
-            goal = (aggregate.get("vmArtifactsAggregateStatus") or {}).get("goalStateAggregateStatus")
+                     "os": part(self.status, "guestOSInfo")}
+            goal = part(self.status, "aggregateStatus", "vmArtifactsAggregateStatus",
+                        "goalStateAggregateStatus") or None
         return {
             "provisioning": {"state": self.provisioning_state, "reports": [one.as_dict() for one in self.health]},
             "stages": self.stages(),
@@ -153,16 +163,13 @@ class Reports:
 
 
 def _message(entry: Optional[dict[str, Any]]) -> Optional[str]:
-    formatted = (entry or {}).get("formattedMessage")
-    if isinstance(formatted, dict):
-        text = formatted.get("message")
-        return None if text is None else str(text)
-    return None
+    text = part(entry, "formattedMessage").get("message")
+    return None if text is None else str(text)
 
 
 def _extension_summary(entry: dict[str, Any]) -> dict[str, Any]:
-    runtime = entry.get("runtimeSettingsStatus") or {}
-    status = (runtime.get("settingsStatus") or {}).get("status") or {}
+    runtime = part(entry, "runtimeSettingsStatus")
+    status = part(runtime, "settingsStatus", "status")
     return {
         "name": entry.get("handlerName"),
         "instance": runtime.get("extensionName"),
@@ -176,5 +183,5 @@ def _extension_summary(entry: dict[str, Any]) -> dict[str, Any]:
         "operation": status.get("operation"),
         "status_message": _message(status),
         "substatus": [{"name": one.get("name"), "status": one.get("status"), "code": one.get("code"),
-                       "message": _message(one)} for one in status.get("substatus") or () if isinstance(one, dict)],
+                       "message": _message(one)} for one in items(status, "substatus")],
     }

@@ -25,7 +25,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Callable, Optional, TypeVar, Union
 
-from . import blobs, control, host_plugin, imds, keys, wire
+from . import blobs, control, documents, host_plugin, imds, keys, wire
 from .blobs import BlobStore
 from .errors import SimulatorError
 from .faults import Fault
@@ -200,6 +200,7 @@ class Simulator:
             raise SimulatorError(f"machine name {name!r}: letters, digits, dots, hyphens and underscores only")
         machine = Machine(self, name, given)
         machine.certificates.append(self._tenant_certificate())
+        documents.check(machine, machine.fabric_goal)
         with self.lock:
             self.machines[name] = machine
             if self.default_machine is None:
