@@ -85,6 +85,7 @@ def test_a_handler_is_installed_opens_its_protected_settings_and_reports(worker:
     assert told["status"] == "success"
     assert told["formattedMessage"]["message"].startswith("hello, Ada; ")
     assert not told["formattedMessage"]["message"].endswith(" 0 characters were protected")
+    assert machine.reports.status is not None
     aggregate = machine.reports.status["aggregateStatus"]["vmArtifactsAggregateStatus"]["goalStateAggregateStatus"]
     assert (aggregate["status"], aggregate["code"], aggregate["inSvdSeqNo"]) == ("Success", 0, "2")
     assert "k3y" not in machine.reports.status_text

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import commands, packages, plan, policy, status
 from waagent.extensions import handler as handlers
+from waagent.extensions.commands import Command, Running
 from waagent.extensions.journal import Journal, boot_id, read_json, save_json
 from waagent.extensions.layout import Layout, objection
 from waagent.extensions.observe import observe
@@ -128,12 +129,15 @@ class Engine:
     def _resume(self, desired: Desired) -> None:
         """Settle the command that an earlier process was running when it died."""
         found = self._journal.interrupted()
-        if found is None:
-            self._journal.did()
-            return
-        pair_id, operation, command, running = found
-        ended = commands.attach(self._system, self._layout, command, running)
+        if found is not None:
+            self._settle(desired, *found)
         self._journal.did()
+        commands.clear(self._system, self._layout)
+
+    def _settle(
+        self, desired: Desired, pair_id: str, operation: Operation, command: Command, running: Running
+    ) -> None:
+        ended = commands.attach(self._system, self._layout, command, running)
         pair = next((one for one in plan.pairs(desired) if one.id == pair_id), None)
         if ended is None or pair is None:
             return
@@ -212,6 +216,7 @@ class Engine:
             else:
                 fate = self._turn(pair)
             self._journal.ended(pair.id, fate.result, fate.message)
+            commands.clear(self._system, self._layout)
             fates.append(fate)
             if not broken and plan.awaited(pair, ordered):
                 broken = self._await(pair) if fate.result == "succeeded" else f"execution of {pair.label} failed"

@@ -1,6 +1,6 @@
 """Run one command of a handler: in a session of its own, with a limit, and so that a later agent finds it again.
 
-Command     what to run (see below)           Running    where it runs: folder, pid, start (of the pid), unit, until
+Command     what to run            Running    where it runs: folder, unit, until
 Ended       status (None when unknown), timed_out, output (of both streams, at most 3200 characters), seconds
 
 The command line is base directory + "/" + the manifest's text, given to a shell. Its output goes to files, so a
@@ -25,7 +25,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from waagent.errors import ExtensionError
 from waagent.extensions import texts
@@ -41,7 +41,7 @@ TIMED_OUT_CODE = 1011
 OUTPUT_FILE_LIMIT = 1024 * 1024
 GRACE = 5.0  # seconds for the kernel to clear away what was killed
 LOG_LIMIT = 10 * 1024 * 1024
-_AROUND = """printf began > "$1/began"
+_AROUND = """printf '%s' "$$" > "$1/began"
 /bin/sh -c "$2"
 code=$?
 printf '%s\\n' "$code" > "$1/exit" 2>/dev/null
@@ -62,17 +62,11 @@ class Command(NamedTuple):
 
 
 class Running(NamedTuple):
-    """Enough to find a command again: its folder, process id with start time, scope, and when its limit is over."""
+    """Where to find a command again: its folder, its scope or "", and the boot time when its limit is over."""
 
     folder: str
-    pid: int
-    start: str
     unit: str
     until: float
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Running:
-        return cls(fields["folder"], int(fields["pid"]), fields["start"], fields["unit"], float(fields["until"]))
 
 
 class Ended(NamedTuple):
@@ -94,9 +88,12 @@ def run(
     system: System,
     layout: Layout,
     command: Command,
-    started: Callable[[Running], None] = lambda running: None,
+    starting: Callable[[Running], None] = lambda running: None,
 ) -> Ended:
-    """Run it to its end. `started` is called as soon as it runs. Raises ExtensionError if it cannot be launched."""
+    """Run it to its end. `starting` is called just before, with what `attach` and `clear` will need.
+
+    What is known of the command stays in its folder until `clear`. Raises ExtensionError if it cannot be launched.
+    """
     system.unforeseeable(f"{command.verb} {command.handler}")
     line = full_line(layout, command)
     name = f"{command.verb}_{uuid.uuid4()}"
@@ -104,46 +101,52 @@ def run(
     for directory in (layout.own, layout.running, folder):
         os.makedirs(str(system.path(directory)), mode=0o700, exist_ok=True)
     _log(system, layout, command, f"{system.clock.stamp()} {line}\n{_shown(command.environment)}\n")
-    try:
-        scoped = _has_systemd(system)
-        ended = _run(system, layout, command, line, name if scoped else "", folder, started)
-        if ended is None:  # systemd-run gave up before the command began
-            ended = _run(system, layout, command, line, "", folder, started)
-        if ended is None:
-            raise _not_launched(command, line, "the shell around it did not start")
-    finally:
-        shutil.rmtree(str(system.path(folder)), ignore_errors=True)
-    note = "over its limit" if ended.timed_out else f"status {ended.status}"
-    system.note(Effect("run", argv=(line,), note=f"{note} after {ended.seconds:.1f} s"))
-    _log(system, layout, command, f"{system.clock.stamp()} {note} after {ended.seconds:.1f} s\n{ended.output}\n")
+    unit = name if _has_systemd(system) else ""
+    starting(Running(folder, f"{unit}.scope" if unit else "", system.clock.boot() + command.limit))
+    ended = _run(system, layout, command, line, unit, folder)
+    if ended is None:  # systemd-run gave up before the command began
+        ended = _run(system, layout, command, line, "", folder)
+    if ended is None:
+        raise _not_launched(command, line, "the shell around it did not start")
+    note = _told(ended)
+    system.note(Effect("run", argv=(line,), note=note))
+    _log(system, layout, command, f"{system.clock.stamp()} {note}\n{ended.output}\n")
     return ended
 
 
 def attach(system: System, layout: Layout, command: Command, running: Running) -> Ended | None:
-    """How a command that an earlier process started has ended, or will; None when it was lost without a trace.
+    """How a command that an earlier process started has ended, or will; None when it left no trace of its end.
 
     Waits while it lives, but not beyond its limit.
     """
     folder = str(system.path(running.folder))
     began = time.monotonic()
     timed_out = False
-    while _start_of(running.pid) == running.start:
+    while (pid := _find(folder)) is not None:
         if system.clock.boot() > running.until:
             timed_out = True
-            _kill(system, running.pid, running.unit)
-            _gone(running, GRACE)
+            _kill(system, pid, running.unit)
+            _gone(folder, GRACE)
             break
         _cut(folder)
         time.sleep(0.1)
     status = _exit_status(folder)
     if status is None and not timed_out:
-        shutil.rmtree(folder, ignore_errors=True)
         return None
     ended = Ended(status, timed_out, _output(folder), time.monotonic() - began)
-    shutil.rmtree(folder, ignore_errors=True)
-    note = "over its limit" if timed_out else f"status {status}"
-    _log(system, layout, command, f"{system.clock.stamp()} {note}, seen by a later agent process\n{ended.output}\n")
+    _log(
+        system, layout, command, f"{system.clock.stamp()} {_told(ended)}, seen by a later process\n{ended.output}\n"
+    )
     return ended
+
+
+def clear(system: System, layout: Layout) -> None:
+    """Forget the commands that have run: what they meant is on disk."""
+    shutil.rmtree(str(system.path(layout.running)), ignore_errors=True)
+
+
+def _told(ended: Ended) -> str:
+    return f"{'over its limit' if ended.timed_out else f'status {ended.status}'} after {ended.seconds:.1f} s"
 
 
 def failure(command: Command, ended: Ended, line: str, system: System, layout: Layout) -> ExtensionError:
@@ -176,7 +179,6 @@ def _run(
     line: str,
     unit: str,
     folder: str,
-    started: Callable[[Running], None],
 ) -> Ended | None:
     """None when systemd-run ended without having begun the command."""
     argv = ["/bin/sh", "-c", _AROUND, "waagent-extension", folder, line]
@@ -217,13 +219,7 @@ def _run(
     finally:
         os.close(out)
     scope = f"{unit}.scope" if unit else ""
-    until = system.clock.boot() + command.limit
-    try:
-        started(Running(folder, process.pid, _start_of(process.pid), scope, until))
-        timed_out = not _wait(process, command.limit, real)
-    except BaseException:
-        _kill(system, process.pid, scope)
-        raise
+    timed_out = not _wait(process, command.limit, real)
     if timed_out:
         _kill(system, process.pid, scope)
         try:
@@ -294,20 +290,32 @@ def _kill(system: System, pid: int, scope: str) -> None:
         system.run("systemctl", "kill", "--signal=KILL", scope, ok=None, limit=10)
 
 
-def _gone(running: Running, limit: float) -> None:
+def _gone(folder: str, limit: float) -> None:
     until = time.monotonic() + limit
-    while _start_of(running.pid) == running.start and time.monotonic() < until:
+    while _find(folder) is not None and time.monotonic() < until:
         time.sleep(0.05)
 
 
-def _start_of(pid: int) -> str:
-    """When a process started, in ticks; "" when it is gone or a zombie. With the pid it names one process."""
+def _find(folder: str) -> int | None:
+    """The process that runs the command of this folder: it bears the folder's unique name on its command line."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
+        with open(f"{folder}/began", encoding="ascii", errors="replace") as stream:
+            candidates = [stream.read(16).strip()]
     except OSError:
-        return ""
-    return fields[19] if len(fields) > 19 and fields[0] not in "ZX" else ""
+        candidates = [""]
+    if candidates == [""]:  # systemd-run, or the shell around it, is about to begin
+        candidates = os.listdir("/proc")
+    mark = os.path.basename(folder).encode()
+    for candidate in candidates:
+        if not candidate.isdigit() or int(candidate) == os.getpid():
+            continue
+        try:
+            with open(f"/proc/{candidate}/cmdline", "rb") as stream:
+                if mark in stream.read(16384):
+                    return int(candidate)
+        except OSError:
+            continue
+    return None
 
 
 def _exit_status(folder: str) -> int | None:

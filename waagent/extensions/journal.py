@@ -109,7 +109,7 @@ class Journal:
                 str(self.operation["pair"]),
                 Operation(**self.operation["step"]),
                 Command(**self.operation["command"]),
-                Running.from_json(self.operation["running"]),
+                Running(**self.operation["running"]),
             )
         except (KeyError, TypeError, ValueError):
             return None

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from waagent.extensions import version as versions
-from waagent.extensions.handler import ENABLED, FAILED_UPGRADE, INSTALLED, NOT_INSTALLED
+from waagent.extensions.handler import ENABLED, INSTALLED, NOT_INSTALLED
 from waagent.fabric import desired as model
 from waagent.fabric.desired import Desired, Handler, Settings
 
@@ -175,8 +175,7 @@ def plan(desired: Desired, observed: Observed, refusals: Mapping[str, Refusal] |
             turns.append(Turn(pair, refusal=refusal))
             continue
         operations = turn(pair, observed)
-        for operation in operations:
-            observed = after(operation, observed)
+        observed = after_turn(pair, operations, observed)
         turns.append(Turn(pair, operations))
     return tuple(turns)
 
@@ -285,14 +284,6 @@ def _disable_old(pair: Pair, before: OnDisk, update: Update, more: Mapping[str, 
     return operations
 
 
-def _installed_version(pair: Pair, observed: Observed) -> OnDisk | None:
-    """The version that uninstall and disable act on: what is installed, whatever the goal state names."""
-    name = pair.handler.name
-    return observed.installed(name) or next(
-        (one for one in observed.versions(name) if one.state == FAILED_UPGRADE), None
-    )
-
-
 def _disable_here(pair: Pair, here: OnDisk) -> list[Operation]:
     """Disable what is enabled of this version, for all settings the goal state names."""
     if here.state != ENABLED:
@@ -309,14 +300,14 @@ def _disable_here(pair: Pair, here: OnDisk) -> list[Operation]:
 
 
 def _uninstall(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
-    name = pair.handler.name
+    """Every version that is installed, or half so, is uninstalled; then all directories of the name go."""
     operations: list[Operation] = []
-    here = _installed_version(pair, observed)
-    if here is not None:
-        operations += _disable_here(pair, here)
-        operations.append(_operation(pair, "uninstall", here.version, failure=IGNORE, target=here.version))
-    for one in observed.versions(name):
-        operations.append(_operation(pair, "remove", one.version, target=one.version))
+    there = sorted(observed.versions(pair.handler.name), key=lambda one: versions.key(one.version), reverse=True)
+    for one in there:
+        if one.state != NOT_INSTALLED:
+            operations += _disable_here(pair, one)
+            operations.append(_operation(pair, "uninstall", one.version, failure=IGNORE, target=one.version))
+    operations += [_operation(pair, "remove", one.version, target=one.version) for one in there]
     return tuple(operations)
 
 
@@ -338,6 +329,14 @@ def _disable(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
 # -- what an operation leaves behind -------------------------------------------------------------------------
 
 
+def after_turn(pair: Pair, operations: tuple[Operation, ...], observed: Observed) -> Observed:
+    """The disk after a turn that went well: no update of its handler is under way any more."""
+    for operation in operations:
+        observed = after(operation, observed)
+    updates = {name: update for name, update in observed.updates.items() if name != pair.handler.name}
+    return replace(observed, updates=updates)
+
+
 def after(operation: Operation, observed: Observed) -> Observed:
     """The disk after the operation has gone well."""
     name, version = operation.handler, operation.version
@@ -351,25 +350,23 @@ def after(operation: Operation, observed: Observed) -> Observed:
         changed = here._replace(state=NOT_INSTALLED, instances=frozenset())
     elif operation.verb == "install":
         changed = here._replace(state=INSTALLED)
-        update = None
     elif operation.verb == "enable":
         instances = here.instances | {operation.instance} if operation.instance else here.instances
         changed = here._replace(state=ENABLED, instances=instances)
-        update = None
     elif operation.verb == "disable":
         changed, update = _after_disable(operation, here, update)
     elif operation.verb == "idle" and not here.instances and here.state == ENABLED:
         changed = here._replace(state=INSTALLED)
     elif operation.verb == "update" and update is not None:
         update = update._replace(updated=True)
-    elif operation.verb == "uninstall" and update is not None:
+    elif operation.verb == "uninstall" and operation.update and update is not None:
         update = update._replace(uninstalled="0")
+    elif operation.verb == "uninstall":
+        changed = here._replace(state=NOT_INSTALLED)
     elif operation.verb == "remove":
         changed = None
     if operation.update and update is not None:
         updates[name] = update
-    elif update is None:
-        updates.pop(name, None)
     others = tuple(one for one in observed.handlers if (one.name, one.version) != (name, version))
     return replace(observed, handlers=(*others, changed) if changed else others, updates=updates)
 

@@ -84,6 +84,7 @@ class Steps:
             what = f"{operation.verb} of {operation.handler} stopped: {error}"
             raise ExtensionError(f"[ExtensionError] {what}", handler=operation.handler) from error
         self._journal.did()
+        commands.clear(self._system, self._layout)
 
     def _update(self, operation: Operation) -> Update:
         update = self._journal.updates.get(operation.handler)
@@ -240,6 +241,8 @@ class Steps:
             self._journal.updates[name] = self._update(operation)._replace(updated=True)
         elif operation.verb == "uninstall" and operation.update:
             self._journal.updates[name] = self._update(operation)._replace(uninstalled=code)
+        elif operation.verb == "uninstall" and self._system.is_directory(self._layout.base(name, version)):
+            handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
 
     def _disabled(self, pair: Pair, operation: Operation, code: str) -> None:
         name, version, instance = operation.handler, operation.version, operation.instance

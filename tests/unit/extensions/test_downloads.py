@@ -1,0 +1,253 @@
+"""Extensions 12.6, as far as this room goes: packages, archives, versions. Channels are the fabric's tests."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.unit.extensions.conftest import Bed, pack, single
+from waagent.errors import MachineError
+from waagent.extensions import version
+from waagent.machine.archive import ArchiveInvalid, Limits, unpack
+from waagent.system import System
+
+NAME = "Contoso.Test.Probe"
+
+
+def test_79_nothing_to_be_had(bed: Bed) -> None:
+    bed.unreachable.add(NAME)
+    bed.process(single(NAME))
+    assert (bed.entry(NAME)["status"], bed.entry(NAME)["code"]) == ("NotReady", -1)
+    assert "[ExtensionError]" in bed.entry(NAME)["formattedMessage"]["message"]
+    bed.unreachable.clear()
+    bed.publish_raw(NAME, "1.0.0", b"nonsense")
+    bed.process(single(NAME))
+    assert bed.entry(NAME)["code"] == 1001
+    left = [str(path.relative_to(bed.layout.lib)) for path in Path(bed.layout.lib).rglob("*") if path.is_file()]
+    assert all("/config/Handler" in path or path.startswith("extensions/") for path in left), left
+
+
+def test_80_81_a_truncated_package_leaves_no_tree(bed: Bed) -> None:
+    content = bed.publish(NAME, "1.0.0")
+    bed.publish_raw(NAME, "1.0.0", content[: len(content) // 2])
+    Path(bed.layout.package(NAME, "1.0.0")).write_bytes(content[:40])  # left by a kill
+    bed.process(single(NAME))
+    assert bed.entry(NAME)["code"] == 1001
+    assert not Path(bed.layout.manifest(NAME, "1.0.0")).exists()
+    assert not Path(bed.layout.package(NAME, "1.0.0")).exists()
+    bed.publish_raw(NAME, "1.0.0", content)
+    bed.process(single(NAME))
+    assert bed.entry(NAME)["status"] == "Ready"
+
+
+def test_82_a_package_of_the_image_is_used_and_kept(bed: Bed) -> None:
+    content = bed.publish(NAME, "1.0.0")
+    staged = Path(bed.layout.package(NAME, "1.0.0"))
+    staged.write_bytes(content)
+    bed.process(single(NAME))
+    assert (bed.fetched, bed.verbs()) == ([], ["install", "enable"])
+    assert staged.exists()
+    bed.process(single(NAME, state="uninstall"))
+    assert not staged.exists()
+
+
+def test_83_a_bad_package_of_the_image_is_deleted(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0")
+    Path(bed.layout.package(NAME, "1.0.0")).write_bytes(b"bad")
+    bed.process(single(NAME))
+    assert bed.fetched == [f"{NAME} 1.0.0"]
+    assert bed.entry(NAME)["status"] == "Ready"
+    assert not Path(bed.layout.package(NAME, "1.0.0")).exists()
+
+
+def test_86_a_nested_manifest_with_bom_is_copied_to_the_root(bed: Bed) -> None:
+    body = {f"{verb}Command": "sub/x.sh" for verb in ("install", "uninstall", "update", "enable", "disable")}
+    text = b"\xef\xbb\xbf" + json.dumps([{"handlerManifest": body}]).encode()
+    bed.publish_raw(NAME, "1.0.0", pack({"sub/HandlerManifest.json": text, "sub/x.sh": b"#!/bin/sh\n"}))
+    bed.process(single(NAME))
+    assert bed.entry(NAME)["status"] == "Ready"
+    assert Path(bed.layout.manifest(NAME, "1.0.0")).read_bytes()[:1] == b"["
+
+
+def test_87_no_manifest_in_the_package(bed: Bed) -> None:
+    bed.publish_raw(NAME, "1.0.0", pack({"x.sh": b""}))
+    bed.process(single(NAME))
+    assert bed.entry(NAME)["code"] == -1
+    assert "HandlerManifest.json" in bed.entry(NAME)["formattedMessage"]["message"]
+
+
+@pytest.mark.parametrize("text", [b"{}", b"[]", b"nonsense", b'[{"handlerManifest": null}]', b"\xff"])
+def test_a_manifest_that_cannot_be_used(bed: Bed, text: bytes) -> None:
+    bed.publish_raw(NAME, "1.0.0", pack({"HandlerManifest.json": text}))
+    bed.process(single(NAME))
+    assert bed.entry(NAME)["code"] == 1003
+
+
+def test_89_the_highest_version_that_matches(bed: Bed) -> None:
+    for one in ("4.0.0.0", "4.0.0.1", "4.1.0.0", "5.0"):
+        bed.publish(NAME, one)
+    bed.process(single(NAME, "4.0"))
+    assert bed.entry(NAME)["handlerVersion"] == "4.0.0.1"
+
+
+def test_no_location_for_the_package(bed: Bed) -> None:
+    from waagent.extensions.packages import Release
+
+    bed.publish(NAME, "1.0.0")
+    bed.releases = lambda handler: [Release("1.0.0", ())]  # type: ignore[method-assign]
+    bed.process(single(NAME))
+    assert bed.entry(NAME)["code"] == -1
+    assert "[ExtensionDownloadError]" in bed.entry(NAME)["formattedMessage"]["message"]
+
+
+def test_an_installed_handler_is_enabled_while_its_manifest_is_out_of_reach(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME))
+    bed.ran()
+    bed.unreachable.add(NAME)
+    assert not bed.process(single(NAME, sequence=1)).failed
+    assert bed.verbs() == ["enable"]
+
+
+def test_what_an_earlier_attempt_left_does_not_stay_but_for_its_records(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0", {"install": "exit 1"}, extra={"old.txt": b"1"})
+    bed.process(single(NAME))
+    (bed.base(NAME, "1.0.0") / "mrseq").write_text("4")
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME))
+    assert not (bed.base(NAME, "1.0.0") / "old.txt").exists()
+    assert (bed.base(NAME, "1.0.0") / "mrseq").read_text() == "4"
+    assert [name for name in os.listdir(bed.layout.lib) if name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    "request_,candidate,fits",
+    [
+        ("4.0", "4.0.0.1", True),
+        ("1.0.0", "1.0", False),
+        ("1.9.1", "1.9.1.5", True),
+        ("1.9.1", "1.9.2", False),
+        ("1", "1.0.0", True),
+    ],
+)
+def test_matching(request_: str, candidate: str, fits: bool) -> None:
+    assert version.matches(request_, candidate) is fits
+
+
+def test_order_of_versions() -> None:
+    mixed = ["1.10.0", "1.9.1", "1.0", "1.0.0rc1", "1.0alpha", "1.0beta2", "1.0beta"]
+    assert sorted(mixed, key=version.key) == [
+        "1.0alpha",
+        "1.0beta",
+        "1.0beta2",
+        "1.0.0rc1",
+        "1.0",
+        "1.9.1",
+        "1.10.0",
+    ]
+    assert version.key("1.0") == version.key("1.0.0.0")
+
+
+# -- archives ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> System:
+    root = tmp_path / "root"
+    root.mkdir()
+    return System(root, journalling=False)
+
+
+def raw_zip(*entries: tuple[zipfile.ZipInfo | str, bytes]) -> bytes:
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as package:
+        for entry, data in entries:
+            package.writestr(entry, data)
+    return output.getvalue()
+
+
+def entry(name: str, kind: int) -> zipfile.ZipInfo:
+    made = zipfile.ZipInfo(name)
+    made.external_attr = kind << 16
+    return made
+
+
+def refused(system: System, content: bytes, limits: Limits | None = None) -> str:
+    system.path("/p.zip").write_bytes(content)
+    with pytest.raises(MachineError) as caught:
+        unpack(system, "/p.zip", "/tree", limits)
+    assert sorted(path.name for path in system.path("/").iterdir()) == ["p.zip"], "something was left behind"
+    return caught.value.message
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/../../x", "/etc/x", "..\\x", "C:\\x", "C:x", "\\x", "a/" + "n" * 300, "x/.."],
+    ids=["84-parent", "84-inner", "84-absolute", "backslash", "drive", "drive-relative", "root", "long", "end"],
+)
+def test_names_that_lead_out_are_refused(here: System, name: str) -> None:
+    assert "refused" in refused(here, raw_zip((name, b"x")))
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_links_and_devices_are_refused(here: System, kind: int) -> None:
+    assert "refused" in refused(here, raw_zip((entry("x", kind | 0o777), b"/etc/passwd")))
+
+
+def test_limits_of_an_archive(here: System) -> None:
+    assert "entries" in refused(here, raw_zip(*[(f"f{n}", b"") for n in range(5)]), Limits(entries=4))
+    assert "unpacked" in refused(here, raw_zip(("a", b"x" * 1001)), Limits(unpacked=1000))
+    bomb = raw_zip(("a", b"\0" * 4_000_000))
+    assert "200 times" in refused(here, bomb, Limits(ratio_from=1_000_000))
+
+
+def test_a_header_that_lies_about_sizes(here: System) -> None:
+    content = bytearray(raw_zip(("a", b"x" * 5000)))
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 24 : at + 28] = (10).to_bytes(4, "little")  # the size in the directory
+    assert "cannot unpack" in refused(here, bytes(content))
+
+
+def test_damage_is_found(here: System) -> None:
+    content = bytearray(zipped := raw_zip(("a", os.urandom(5000))))
+    content[200] ^= 0xFF
+    assert "cannot unpack" in refused(here, bytes(content))
+    assert "cannot unpack" in refused(here, zipped[:-30])
+    encrypted = bytearray(zipped)
+    at = encrypted.rindex(b"PK\x01\x02")
+    encrypted[at + 8] |= 1
+    assert "encrypted" in refused(here, bytes(encrypted))
+
+
+def test_a_file_where_a_directory_is_needed(here: System) -> None:
+    assert "cannot unpack" in refused(here, raw_zip(("a", b"1"), ("a/b", b"2")))
+
+
+def test_85_a_full_disk(here: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        f_bavail, f_frsize = 1, 4096
+
+    monkeypatch.setattr(os, "statvfs", lambda path: Full)
+    here.path("/p.zip").write_bytes(raw_zip(("a", b"x" * 10_000)))
+    with pytest.raises(MachineError, match="10000 bytes, 4096 are free") as caught:
+        unpack(here, "/p.zip", "/tree")
+    assert caught.value.facts["errno"] == errno.ENOSPC
+
+
+def test_modes_are_plain_and_the_tree_appears_at_once(here: System) -> None:
+    here.path("/p.zip").write_bytes(
+        raw_zip((entry("bin/x", stat.S_IFREG | 0o4777), b"x"), (entry("d/", stat.S_IFDIR | 0o777), b""))
+    )
+    assert unpack(here, "/p.zip", "/tree") == 1
+    assert stat.S_IMODE(here.status("/tree/bin/x").st_mode) == 0o644
+    assert here.is_directory("/tree/d")
+    with pytest.raises(ArchiveInvalid):
+        here.path("/p.zip").write_bytes(b"")
+        unpack(here, "/p.zip", "/other")
