@@ -4,6 +4,7 @@
         public.json    0644   {"schema": 1, "vm_id": …, "facts": {…}, "secrets": ["ovf.password", …]}
         secret.json    0600   {"schema": 1, "facts": {…}}           same keys; root only
         sem/           0700   semaphores of per-instance steps
+        first-boot     0644   the id of the boot in which this instance was first seen
 
 Facts are a tree of JSON values under dotted keys ("ovf.user_name"). The public file names the secret keys and
 never holds their values. A VM id that differs from the link's (in either byte order of its first three groups)
@@ -25,6 +26,7 @@ from waagent.system import System
 
 SCHEMA = 1
 UNIDENTIFIED = "unidentified"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _MISSING = object()
 
 
@@ -58,6 +60,15 @@ class Store:
         if former not in (wanted, UNIDENTIFIED):
             self.system.remove(f"{self.lib}/instances/{former}/secret.json")
         return True
+
+    @property
+    def first_boot(self) -> bool:
+        """Whether this boot is the first of this instance."""
+        try:
+            first = self.system.read_text(f"{self.directory}/first-boot").strip()
+            return first == self.system.read_text(BOOT_ID).strip()
+        except OSError:
+            return not self._exists()
 
     def publish(self, facts: Mapping[str, Any], secrets: Mapping[str, Any]) -> None:
         """Set dotted keys in both trees (None removes) and write what changed, secrets first."""
@@ -95,6 +106,8 @@ class Store:
         self.system.make_directory(f"{self.directory}/sem", 0o700)
         public = {"schema": SCHEMA, "vm_id": self.vm_id, "facts": self.facts, "secrets": []}
         self._save("public.json", public, 0o644)
+        if self.system.exists(BOOT_ID) and not self.system.exists(f"{self.directory}/first-boot"):
+            self.system.write(f"{self.directory}/first-boot", self.system.read_text(BOOT_ID), mode=0o644)
         self.system.link(f"{self.lib}/instance", f"instances/{self.vm_id}")
 
     def _load(self, name: str) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """One step in a process of its own: started, listened to, ended in time.
 
-run_child(body) forks. In the child: a new session, output into a pipe, standard input from a file or /dev/null,
-then body(result_descriptor), which either writes a result and returns an exit status, or execs a program. The
-parent passes on every line of output, keeps what comes through the result pipe, and ends the whole process group
-when the limit is over: SIGTERM, five seconds, SIGKILL.
+run_child(body) forks. In the child: a new session, output into a pipe, standard input from /dev/null, then
+body(result_descriptor), which writes a result and returns an exit status. run_program(path) starts a program
+instead, without the cost of copying this process; it has no result pipe. Both pass on every line of output, and end
+the whole process group when the limit is over: SIGTERM, five seconds, SIGKILL.
+
+`watch`, if given, is told the pid of what was started, for whoever has to end it should this process die.
 
 Ended
     status     0..255 exit status, 128+n for signal n           timed_out   bool
@@ -19,7 +21,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 OUTPUT_CAP = 64 * 1024
@@ -27,6 +29,7 @@ LINE_CAP = 4096
 RESULT_CAP = 16 * 1024 * 1024
 GRACE = 5.0
 AFTER_EXIT = 1.0
+_DEFAULTED = (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD, signal.SIGXFSZ)
 
 
 class Ended(NamedTuple):
@@ -39,40 +42,110 @@ class Ended(NamedTuple):
 
 
 def run_child(
-    body: Callable[[int], int], say: Callable[[str], None], limit: float, stdin: int | None = None
+    body: Callable[[int], int],
+    say: Callable[[str], None],
+    limit: float,
+    watch: Callable[[int], None] | None = None,
 ) -> Ended:
-    """Run body in a forked child until it ends or the limit (seconds) is over; say() gets each line of output."""
+    """Run body in a forked child until it ends or the limit (seconds) is over; say() gets each line of output.
+
+    Raises OSError when the machine has no room for another process.
+    """
     began = time.monotonic()
     output_read, output_write = os.pipe()
     result_read, result_write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
+    try:
+        child = os.fork()
+    except OSError:
+        _close(output_read, output_write, result_read, result_write)
+        raise
     if child == 0:
-        _become_child(body, output_write, result_write, stdin)
+        _become_child(body, output_write, result_write)
+    _close(output_write, result_write)
+    return _listen(child, output_read, result_read, say, began, limit, watch)
+
+
+def run_program(
+    path: str,
+    env: Mapping[str, str],
+    stdin: int,
+    say: Callable[[str], None],
+    limit: float,
+    watch: Callable[[int], None] | None = None,
+) -> Ended:
+    """Run the program at `path` in the same way: directory /, umask 022, no descriptors but its three.
+
+    Raises OSError when it cannot be started, with the errno of the kernel.
+    """
+    began = time.monotonic()
+    output_read, output_write = os.pipe()
+    here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    umask = os.umask(0o022)
+    try:
+        os.chdir("/")
+        child = os.posix_spawn(
+            path,
+            [path],
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, stdin, 0),
+                (os.POSIX_SPAWN_DUP2, output_write, 1),
+                (os.POSIX_SPAWN_DUP2, output_write, 2),
+            ],
+            setsid=True,
+            setsigdef=_DEFAULTED,
+        )
+    except OSError:
+        _close(output_read, output_write)
+        raise
+    finally:
+        os.umask(umask)
+        os.fchdir(here)
+        os.close(here)
     os.close(output_write)
-    os.close(result_write)
-    listener = _Listener(child, output_read, result_read, say)
+    return _listen(child, output_read, -1, say, began, limit, watch)
+
+
+def _listen(
+    child: int,
+    output: int,
+    result: int,
+    say: Callable[[str], None],
+    began: float,
+    limit: float,
+    watch: Callable[[int], None] | None,
+) -> Ended:
+    if watch is not None:
+        watch(child)
+    listener = _Listener(child, output, result, say)
     try:
         timed_out = listener.until_exit(began + limit)
     finally:
         listener.close()
+        if watch is not None:
+            watch(0)
     return Ended(
         listener.status, bytes(listener.result), timed_out, listener.lingering, listener.lines.dropped,
         time.monotonic() - began,
     )  # fmt: skip
 
 
-def _become_child(body: Callable[[int], int], output: int, result: int, stdin: int | None) -> None:
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _become_child(body: Callable[[int], int], output: int, result: int) -> None:
     """The child's whole life; never returns."""
     status = 70
     try:
         os.setsid()
-        source = os.open("/dev/null", os.O_RDONLY) if stdin is None else stdin
-        os.dup2(source, 0)
+        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD):
+        for number in _DEFAULTED:
             signal.signal(number, signal.SIG_DFL)
         os.closerange(3, result)
         os.closerange(result + 1, 1024)
@@ -143,7 +216,7 @@ class _Listener:
         self.result = bytearray()
         self.lines = _Lines(say)
         self._output, self._result = output, result
-        self._open = {output, result}
+        self._open = {output, result} - {-1}
         self._exited = False
         # Where the kernel has no pidfd (before 5.3) the loop looks every 20 ms instead.
         self._pidfd = os.pidfd_open(child) if hasattr(os, "pidfd_open") else -1

@@ -2,9 +2,13 @@
 
     {"schema": 1, "version": …, "boot_id": …, "state": …, "stages": {NAME: {
         "state": running | done | failed | interrupted, "pid": int, "start": UTC text, "at": seconds since boot,
-        "seconds": float, "refused": [text], "notes": [text], "steps": [{
+        "seconds": float, "startup": float, "refused": [text], "notes": [text], "steps": [{
             "name", "path", "outcome": running | changed | unchanged | skipped | failed, "message", "reason",
-            "at": seconds since boot, "seconds", "digest", "essential": bool, "event": name or absent}]}}}
+            "at": seconds since boot, "seconds", "engine", "digest", "essential": bool,
+            "event": name or absent}]}}}
+
+startup is the time from the start of the process to the first step, where that is known. A step's seconds are the
+life of its processes, engine is what the engine spent on it besides.
 
 state of the boot: not started, running, done (all well), degraded (something failed, the machine is
 provisioned), error (a step that provisioning needs has failed, or a stage was cut off).
@@ -20,6 +24,7 @@ import os
 from typing import Any
 
 from waagent import __version__
+from waagent.errors import SystemRefused
 from waagent.module import StepResult
 from waagent.system import System
 
@@ -45,7 +50,11 @@ class Journal:
         self._earlier = _results(_read_file(self.system, FILE)) if a_pass else None
         self._stage: dict[str, Any] = {}
 
-    def begin(self, stage: str) -> None:
+    def begin(self, stage: str, began: float | None = None) -> float:
+        """Start the stage's record and return when that was, in seconds since boot.
+
+        began: when the process was started, on the same clock.
+        """
         kept = self.boot["stages"].get(stage, {}).get("steps", []) if self.keep or self.a_pass else []
         self._stage = {
             "state": "running",
@@ -56,8 +65,25 @@ class Journal:
             "notes": [],
             "steps": kept,
         }
+        if began is not None:
+            self._stage["startup"] = round(max(0.0, self._stage["at"] - began), 3)
         self.boot["stages"][stage] = self._stage
         self.save()
+        return float(self._stage["at"])
+
+    def resume(self, stage: str) -> None:
+        """Take up the record of a process that was killed."""
+        if stage not in self.boot["stages"]:
+            self.begin(stage)
+        self._stage = self.boot["stages"][stage]
+        self._stage.update(state="running", pid=os.getpid())
+        self.save()
+
+    def of_this_run(self) -> list[dict[str, Any]]:
+        """The records of steps (no event hooks) since the stage began."""
+        since = self._stage["at"]
+        steps = self._stage["steps"]
+        return [step for step in steps if step["at"] >= since and step.get("event", self.a_pass) == self.a_pass]
 
     def remark(self, kind: str, text: str) -> None:
         """Add to the stage's "refused" or "notes"."""
@@ -78,6 +104,10 @@ class Journal:
         self.save()
         self._keep()
 
+    def boot_stages(self) -> dict[str, Any]:
+        """The records of the boot stages, also when this is the journal of a periodic pass."""
+        return dict(_read_file(self.system, FILE)["stages"] if self.a_pass else self.boot["stages"])
+
     def results(self) -> tuple[StepResult, ...]:
         """How the steps of the boot stages ended so far, oldest stage first."""
         return _results(self.boot) if self._earlier is None else self._earlier
@@ -86,13 +116,23 @@ class Journal:
         if self.system.planning:
             return
         self.boot["state"] = state_of(self.boot)
-        self.system.make_directory("/run/waagent", 0o755)
-        self.system.write(self.file, json.dumps(self.boot, indent=1) + "\n", mode=0o644)
+        try:
+            self.system.make_directory("/run/waagent", 0o755)
+            self.system.write(self.file, json.dumps(self.boot) + "\n", mode=0o644)
+        except (SystemRefused, OSError):
+            # A full /run costs the live view; the next save, or the copy on the disk, says what was missed.
+            return
 
     def _keep(self) -> None:
         """Copy the record of this boot to the disk, and let the oldest go."""
         if self.system.planning or self.a_pass:
             return
+        try:
+            self._copy()
+        except (SystemRefused, OSError):  # a full disk: this boot is missing from the history, nothing else
+            return
+
+    def _copy(self) -> None:
         folder = f"{self.lib}/boots"
         self.system.make_directory(folder, 0o755)
         names = self.system.listing(folder)

@@ -21,6 +21,7 @@ from waagent.system import System
 FILE = "/var/log/waagent.log"
 JOURNAL = "/run/systemd/journal/socket"
 _PRIORITY = {"ERROR": 3, "WARNING": 4, "INFO": 6, "VERBOSE": 7}
+_LEVELS = {**dict.fromkeys("0123", "ERROR"), "4": "WARNING", "5": "INFO", "6": "INFO", "7": "VERBOSE"}
 _SHORTEST_SECRET = 6
 
 
@@ -78,9 +79,23 @@ class Log:
             except OSError:
                 self._journal = None
 
-    def _line(self, level: str, message: str, step: str) -> None:
+    def output(self, line: str, step: str) -> None:
+        """A line that a step wrote; one that begins with <0> to <7> says its own priority, as on the journal."""
+        if len(line) > 2 and line[0] == "<" and line[1] in _LEVELS and line[2] == ">":
+            level = _LEVELS[line[1]]
+            if level != "VERBOSE" or self.verbose:
+                self._line(level, line[3:].lstrip(" "), step)
+        else:
+            self._line("INFO", line, step)
+
+    def hidden(self, text: str) -> str:
+        """The text with every secret value replaced by stars."""
         for secret in self._mask:
-            message = message.replace(secret, "***")
+            text = text.replace(secret, "***")
+        return text
+
+    def _line(self, level: str, message: str, step: str) -> None:
+        message = self.hidden(message)
         where = f"{self.stage}/{step}" if step else self.stage
         text = " ".join(message.split("\n")) if "\n" in message else message
         stamp = self.system.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -15,7 +15,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from waagent.errors import WaagentError
+from waagent.errors import StageError, WaagentError
 from waagent.runner.steps import Step
 from waagent.system import System
 
@@ -33,7 +33,10 @@ class Schedule:
         self._steps = self._load()
 
     def wanted(self, step: Step, event: str | None) -> bool:
-        """Whether the step runs in this pass: for the event, or because its time has come."""
+        """Whether the step runs in this pass: for the event, or because its time has come.
+
+        Raises StageError when `every` names no option that holds a number.
+        """
         if event is not None:
             return event in step.module.on
         due = self.due_at(step)
@@ -60,22 +63,30 @@ class Schedule:
         try:
             return float(self.config.integer(every))
         except (KeyError, TypeError) as error:
-            raise WaagentError(f"{step.path}: every={every!r} names no option that holds a number") from error
+            raise StageError(f"{step.path}: every={every!r} names no option that holds a number") from error
 
-    def ran(self, step: Step, failed: bool) -> None:
-        known = self._steps.get(step.name, {})
+    def ran(self, name: str, failed: bool) -> None:
+        known = self._steps.get(name, {})
         failures = int(known.get("failures", 0)) + 1 if failed else 0
-        self._steps[step.name] = {"ran": round(self.system.clock.boot(), 1), "failures": failures}
+        self._steps[name] = {"ran": round(self.system.clock.boot(), 1), "failures": failures}
 
     def save(self, steps: tuple[Step, ...]) -> None:
-        """Write what ran and when the next is due."""
+        """Write what ran and when the next is due. Where /run refuses, the timer's next pass finds out anew."""
         if self.system.planning:
             return
-        self.system.make_directory("/run/waagent", 0o755)
-        self.system.write(STATE, json.dumps({"steps": self._steps}) + "\n", mode=0o644)
-        dues = [due for due in map(self.due_at, steps) if due is not None]
-        next_due = min(dues, default=self.system.clock.boot() + IDLE)
-        self.system.write(DUE, f"{math.ceil(next_due)}\n", mode=0o644)
+        dues = []
+        for step in steps:
+            try:
+                dues.append(self.due_at(step))
+            except WaagentError:  # its period cannot be known; the stage has said so
+                continue
+        next_due = min((due for due in dues if due is not None), default=self.system.clock.boot() + IDLE)
+        try:
+            self.system.make_directory("/run/waagent", 0o755)
+            self.system.write(STATE, json.dumps({"steps": self._steps}) + "\n", mode=0o644)
+            self.system.write(DUE, f"{math.ceil(next_due)}\n", mode=0o644)
+        except (WaagentError, OSError):
+            return
 
     def _load(self) -> dict[str, dict[str, Any]]:
         try:

@@ -2,56 +2,98 @@
 
 Given: one JSON document on standard input and in the file $WAAGENT_INPUT (root only); the environment below;
 $WAAGENT_OUTPUT, a file for results; $WAAGENT_TMP, a private directory that is removed afterwards. Working
-directory /, umask 022, no other descriptors. Output goes to the log line by line.
+directory /, umask 022, no other descriptors. Output goes to the log line by line; a line that begins with <3>,
+<4>, … has that priority.
 
-Ends: 0 done, 77 skipped, anything else failed. The results file holds a JSON object or key=value lines:
-`message` becomes the outcome's sentence, all else facts under hooks.<name>. Source: DESIGN 3.3,
-boot-stages-and-hooks C5 and C6.
+Ends: 0 done; 77 skipped; 75 failed for now, worth another try; 78 failed, its configuration is wrong; anything else
+failed. The results file holds a JSON object or key=value lines: `message` becomes the outcome's sentence, all else
+facts under hooks.<name>.
+
+The exit status 79 ("stop the stage") of other designs is not one here: `on-failure: stop` says it. Source: DESIGN
+3.3, boot-stages-and-hooks C5 and C6.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from waagent.instance.store import find
 from waagent.module import API, Context
-from waagent.runner.child import Ended, run_child
+from waagent.runner.child import Ended, run_program
 from waagent.runner.report import Report
 from waagent.runner.steps import Step
 from waagent.system import System
 from waagent.system.command import PATH
 from waagent.system.files import write_atomic
 
+TEMPORARY = 75
 SKIPPED = 77
+MISCONFIGURED = 78
+CANNOT_START = {errno.ENOENT: 127}  # else 126, as a shell has it
 RESULTS_LIMIT = 1024 * 1024
 FOLDER = "/run/waagent/tmp"
 _PROXY = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
-def run(step: Step, ctx: Context, limit: float, say: Callable[[str], None]) -> tuple[Report, Ended | None]:
-    """Run the program and make a Report of how it ended; in plan mode only say that it would run."""
+def run(
+    step: Step,
+    ctx: Context,
+    limit: float,
+    say: Callable[[str], None],
+    *,
+    attempt: int = 1,
+    first_boot: bool = False,
+    watch: Callable[[int], None] | None = None,
+) -> Report:
+    """Run the program and make a Report of how it ended; in plan mode only say that it would run.
+
+    Raises OSError when the machine has no room for what it is given.
+    """
     if ctx.system.planning:
-        return Report("changed", "would run", effects=[f"run {step.path}"]), None
-    if not os.path.exists(step.real):
-        return Report("failed", f"{step.path} was removed before it could run", "step invalid"), None
+        return Report("changed", "would run", effects=[f"run {step.path}"])
+    changed = _changed(step)
+    if changed:
+        return Report("failed", changed, "step invalid")
     folder = _private_folder(ctx.system, step)
     try:
         given = os.path.join(folder, "input.json")
-        write_atomic(given, json.dumps(document(step, ctx), indent=1).encode(), 0o600, None)
+        more = {"attempt": attempt, "first_boot": first_boot}
+        write_atomic(given, json.dumps({**document(step, ctx), **more}).encode(), 0o600, None, durable=False)
         env = environment(step, ctx, folder, limit)
+        env.update(WAAGENT_ATTEMPT=str(attempt), WAAGENT_FIRST_BOOT="yes" if first_boot else "no")
+        last: list[str] = []
+
+        def heard(line: str) -> None:
+            last[:] = [line] if line.strip() else last
+            say(line)
+
         stdin = os.open(given, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            ended = run_child(lambda result: _become_program(step.real, env), say, limit, stdin)
+            ended = run_program(step.real, env, stdin, heard, limit, watch)
+        except OSError as error:
+            status = CANNOT_START.get(error.errno or 0, 126)
+            told = f"{step.path} {cannot_start(error, step.real)} (status {status})"
+            return Report("failed", told, "step invalid")
         finally:
             os.close(stdin)
-        return _report(step, ended, os.path.join(folder, "output")), ended
+        return _report(step, ended, os.path.join(folder, "output"), last[0] if last else "")
     finally:
         _remove_tree(folder)
+
+
+def _changed(step: Step) -> str:
+    """Why the file is not the one that was checked; "" when it is."""
+    try:
+        with open(step.real, "rb") as stream:
+            same = hashlib.sha256(stream.read()).hexdigest() == step.digest
+    except OSError as error:
+        return f"{step.path} was removed before it could run ({error.strerror})"
+    return "" if same else f"{step.path} was changed after it was checked; run the stage again"
 
 
 def document(step: Step, ctx: Context) -> dict[str, Any]:
@@ -95,16 +137,6 @@ def environment(step: Step, ctx: Context, folder: str, limit: float) -> dict[str
     return env
 
 
-def _become_program(real: str, env: Mapping[str, str]) -> int:
-    os.chdir("/")
-    os.umask(0o022)
-    try:
-        os.execve(real, [real], env)  # noqa: S606 - an argument list, no shell
-    except OSError as error:
-        sys.stderr.write(cannot_start(error, real) + "\n")
-        return 127 if error.errno == errno.ENOENT else 126
-
-
 def cannot_start(error: OSError, real: str) -> str:
     """Say what the kernel means (boot-stages-and-hooks B6)."""
     try:
@@ -122,17 +154,28 @@ def cannot_start(error: OSError, real: str) -> str:
     return f"cannot start: {error.strerror}"
 
 
-def _report(step: Step, ended: Ended, output: str) -> Report:
+def _report(step: Step, ended: Ended, output: str, last_line: str) -> Report:
+    quoted = f': "{last_line[:300]}"' if last_line else ""
+    took = f"after {ended.seconds:.1f} s"
     if ended.timed_out:
-        report = Report("failed", f"ran over its limit after {ended.seconds:.0f} s and was ended", "step timed out")
+        told = f"{step.path} ran over its limit after {ended.seconds:.0f} s and was ended{quoted}"
+        report = Report("failed", told, "step timed out")
     elif ended.status == 0:
         report = Report("changed", "done")
     elif ended.status == SKIPPED:
         report = Report("skipped", "it says that it does not apply here")
+    elif ended.status == TEMPORARY:
+        told = f"{step.path} says that it failed for now (status {TEMPORARY}) {took}{quoted}"
+        report = Report("failed", told, "step failed", temporary=True)
+    elif ended.status == MISCONFIGURED:
+        told = f"{step.path} says that its configuration is wrong (status {MISCONFIGURED}){quoted}"
+        report = Report("failed", told, "configuration invalid")
     elif ended.status > 128:
-        report = Report("failed", f"was ended by signal {ended.status - 128}", "step failed")
+        told = f"{step.path} was ended by signal {ended.status - 128} {took}{quoted}"
+        report = Report("failed", told, "step failed")
     else:
-        report = Report("failed", f"exited with status {ended.status} after {ended.seconds:.1f} s", "step failed")
+        report = Report("failed", f"{step.path} exited with status {ended.status} {took}{quoted}", "step failed")
+    report.seconds = ended.seconds
     if ended.lingering:
         report.notes.append("a background process of it still holds its output; that is not read any more")
     try:
@@ -146,7 +189,7 @@ def _report(step: Step, ended: Ended, output: str) -> Report:
         report.message = str(results.pop("message", report.message))
         report.published = {f"hooks.{step.name}.{key}": value for key, value in results.items()}
     elif "message" in results:
-        report.message += f': "{results["message"]}"'
+        report.message = report.message[: len(report.message) - len(quoted)] + f': "{results["message"]}"'
     return report
 
 

@@ -5,6 +5,7 @@ What the file does to its process (monkeypatching, sys.exit, os._exit, endless l
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import types
@@ -37,6 +38,10 @@ def _run(step: Step, ctx: Context) -> Report:
     try:
         with open(step.real, "rb") as stream:
             source = stream.read()
+        if step.digest and hashlib.sha256(source).hexdigest() != step.digest:
+            return Report(
+                "failed", f"{step.path} was changed after it was checked; run the stage again", "step invalid"
+            )
         name = "waagent_step_" + step.name.replace("-", "_")
         space = types.ModuleType(name)
         space.__file__ = step.real

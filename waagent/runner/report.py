@@ -4,6 +4,9 @@ kind, message    the outcome: changed, unchanged, skipped, failed       reason  
 published        {dotted key: value or null}                            secrets  the same, root only
 notes            list of str         events   list of [name, data]      effects  list of str, what was done
 planned          {real path: base64 or null}, plan mode only: files as they would be
+
+seconds          how long its processes lived; the stage fills it in
+temporary        a program said (exit status 75) that trying again may help
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ class Report:
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     effects: list[str] = field(default_factory=list)
     planned: dict[str, bytes | None] = field(default_factory=dict)
+    seconds: float = 0.0
+    temporary: bool = False
 
     def encode(self) -> bytes:
         """As JSON. Raises TypeError when a published value is none."""

@@ -4,6 +4,9 @@ run_stage() finds the steps, runs each that has to run in a process of its own, 
 records how it ended, runs the hooks of the events it emitted, and goes on with the next whatever happened, unless
 the step or the stage says stop. It returns a StageOutcome; the exit status is 0 when no step failed, 1 when one
 did, 75 when the stage is running already.
+
+Time is accounted for twice: `seconds` of a step is how long its processes lived, `engine` what the engine spent on
+it besides (finding out whether it runs, starting it, keeping facts and records).
 """
 
 from __future__ import annotations
@@ -12,16 +15,17 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from waagent.errors import StageError, WaagentError
 from waagent.instance.store import Store, find
-from waagent.module import Context
+from waagent.module import Context, StepResult
 from waagent.runner import definition, durations, periodic, program, python_step, steps
 from waagent.runner.child import Ended, run_child
+from waagent.runner.guard import Minded
 from waagent.runner.journal import Journal
 from waagent.runner.log import Log
 from waagent.runner.report import Report
@@ -34,6 +38,8 @@ if TYPE_CHECKING:
     from waagent.distro import DistroProfile
 
 ALREADY_RUNNING = 75
+# Seconds to wait before a program that failed for now is tried again; its limit is for all its tries.
+BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
 @dataclass(frozen=True)
@@ -42,12 +48,14 @@ class Wish:
 
     only    names of steps; all others are left out          force   run what is done already
     event   the event that causes a periodic run             event_data   what the event's hooks are told
+    began   seconds since boot at which this process was started for the stage, where that is so
     """
 
     only: tuple[str, ...] = ()
     force: bool = False
     event: str | None = None
     event_data: dict[str, Any] = field(default_factory=dict)
+    began: float | None = None
 
 
 @dataclass
@@ -59,9 +67,20 @@ class StageOutcome:
     message: str = ""
 
 
-def run_stage(system: System, name: str, config: Config, profile: DistroProfile, wish: Wish) -> StageOutcome:
-    """Run one stage. Raises StageError for a stage that is not there or unusable, or when `only` names no step."""
-    stage = definition.load(system, name)
+def run_stage(
+    system: System,
+    name: str,
+    config: Config,
+    profile: DistroProfile,
+    wish: Wish,
+    minded: Minded | None = None,
+) -> StageOutcome:
+    """Run one stage. Raises StageError for a stage that is not there or unusable, or when `only` names no step.
+
+    minded: from guard.guarded(); when it says that a signal ended an earlier process, the stage goes on where that
+    one was.
+    """
+    stage, odd = definition.load(system, name)
     listing = steps.discover(system, name)
     missing = [step for step in wish.only if step not in {found.name for found in listing.steps}]
     if missing:
@@ -69,7 +88,9 @@ def run_stage(system: System, name: str, config: Config, profile: DistroProfile,
     with _lock(system, f"{name}.{wish.event}" if wish.event else name) as free:
         if not free:
             return StageOutcome(ALREADY_RUNNING, message=f"stage {name} is already running; not run twice")
-        return _Run(system, stage, listing, config, profile, wish).run()
+        if odd:
+            listing = replace(listing, notes=(odd, *listing.notes))
+        return _Run(system, stage, listing, config, profile, wish, minded or Minded(_unwatched)).run()
 
 
 class _Run:
@@ -81,8 +102,9 @@ class _Run:
         config: Config,
         profile: DistroProfile,
         wish: Wish,
+        minded: Minded,
     ) -> None:
-        self.system, self.stage, self.listing = system, stage, listing
+        self.system, self.stage, self.listing, self.minded = system, stage, listing, minded
         self.config, self.profile, self.wish = config, profile, wish
         self.lib = config.text("Lib.Dir") or "/var/lib/waagent"
         self.store = Store(system, self.lib)
@@ -98,7 +120,9 @@ class _Run:
             console=config.switch("Logs.Console") and not provisioned,
         )
         self.records: list[dict[str, Any]] = []
+        self.unfinished: list[StepResult] = []
         self.began = system.clock.monotonic()
+        self._mark = system.clock.boot()  # up to here time is accounted for
 
     def run(self) -> StageOutcome:
         """All steps in order; the journal is ended whatever happens, even by a signal."""
@@ -106,8 +130,12 @@ class _Run:
         former = signal.signal(signal.SIGTERM, _terminated)
         self.log.mask(_values(self.store.secrets))
         try:
-            self.journal.begin(self.stage.name)
-            self._introduce()
+            if self.minded.killed_by:
+                self.journal.resume(self.stage.name)
+            else:
+                self._mark = self.journal.begin(self.stage.name, self.wish.began)
+                self._introduce()
+            self._check_turn()
             failed = self._run_steps()
             state = "failed" if failed else "done"
         finally:
@@ -132,29 +160,64 @@ class _Run:
         for note in self.listing.notes:
             self.log.warning(note)
             self.journal.remark("notes", note)
-        finished = self.journal.boot["stages"]
+
+    def _check_turn(self) -> None:
+        """Note which stages should have finished before this one."""
+        finished = self.journal.boot_stages()
         for other in self.stage.after:
             if finished.get(other, {}).get("state") not in ("done", "failed"):
-                note = f"stage {other} has not finished in this boot; going on without it"
-                self.log.warning(note)
-                self.journal.remark("notes", note)
+                told = "has not finished in this boot"
+                cut_off = StepResult(other, "", "failed", f"stage {other} {told}", "stage cut off", True)
+                self.unfinished.append(cut_off)
+                self.log.warning(f"stage {other} {told}; going on without it")
+                self.journal.remark("notes", f"stage {other} {told}; going on without it")
 
     def _run_steps(self) -> bool:
         any_failed = False
+        earlier = self._earlier()
         for step in self.listing.steps:
-            if not self._selected(step):
+            try:
+                if not self._selected(step):
+                    continue
+            except StageError as error:
+                self._unusable(step, error)
+                any_failed = True
                 continue
-            failed = self._one(step)
+            failed = earlier[step.name] if step.name in earlier else self._one(step)
             any_failed = any_failed or failed
             if failed and self._rule(step) == "stop":
                 self.log.error("stopped here: the steps after it do not run", step.name)
                 break
         return any_failed
 
+    def _earlier(self) -> dict[str, bool]:
+        """The steps that a process before this one ran, and whether they failed: the one it died in did."""
+        failed = {}
+        for record in self.journal.of_this_run() if self.minded.killed_by else ():
+            if record["outcome"] == "running":
+                told = f"signal {self.minded.killed_by} ended the stage's process while it ran; going on after it"
+                record.update(outcome="failed", message=told, reason="step invalid")
+                self.log.error(f"failed: {told}", record["name"])
+                self.journal.save()
+                if self.schedule is not None and not self.wish.event:
+                    self.schedule.ran(record["name"], failed=True)
+            self.records.append(record)
+            failed[record["name"]] = record["outcome"] == "failed"
+        return failed
+
     def _selected(self, step: Step) -> bool:
         if self.wish.only:
             return step.name in self.wish.only
         return self.schedule is None or self.schedule.wanted(step, self.wish.event)
+
+    def _unusable(self, step: Step, error: StageError) -> None:
+        """A step of which it cannot be known when it runs."""
+        report = Report("failed", error.message, error.reason)
+        record = self._record(step)
+        record.update(outcome="failed", message=error.message, reason=error.reason)
+        self._account(record, 0.0)
+        self.journal.step(record)
+        self._say(step, report, 0.0)
 
     def _rule(self, step: Step) -> str:
         departure = self.stage.steps.get(step.name)
@@ -164,40 +227,54 @@ class _Run:
 
     def _one(self, step: Step) -> bool:
         """Run a step, or leave it out with a reason; true if it failed."""
+        record = self._record(step)
+        reason = self._left_out(step)
+        if reason is not None:
+            record.update(outcome="skipped", message=reason)
+            self._account(record, 0.0)
+            self.journal.step(record)
+            self.log.detail(f"skipped: {reason}", step.name)
+            return False
+        self.journal.step(record)
+        report = self._execute(step)
+        record.update(outcome=report.kind, message=self.log.hidden(report.message))
+        if report.reason:
+            record["reason"] = report.reason
+        if self.system.planning:
+            record["effects"] = report.effects
+        self._say(step, report, report.seconds)
+        self._account(record, report.seconds)
+        self.journal.save()
+        if self.schedule is not None and not self.wish.event:
+            self.schedule.ran(step.name, report.kind == "failed")
+        for event, data in report.events:
+            self._hooks_of(event, data)
+        return report.kind == "failed"
+
+    def _record(self, step: Step) -> dict[str, Any]:
+        """The step's record in the journal, as it begins."""
         record: dict[str, Any] = {
             "name": step.name,
             "path": step.path,
             "outcome": "running",
             "message": "",
-            "at": round(self.system.clock.boot(), 3),
+            "at": round(self._mark, 3),
             "seconds": 0.0,
+            "engine": 0.0,
             "digest": step.digest[:16],
             "essential": step.module.essential,
         }
         if self.wish.event:
             record["event"] = self.wish.event
         self.records.append(record)
-        reason = self._left_out(step)
-        if reason is not None:
-            record.update(outcome="skipped", message=reason)
-            self.journal.step(record)
-            self.log.detail(f"skipped: {reason}", step.name)
-            return False
-        self.journal.step(record)
-        report = self._execute(step)
-        record.update(outcome=report.kind, message=report.message)
-        if report.reason:
-            record["reason"] = report.reason
-        record["seconds"] = round(self.system.clock.boot() - record["at"], 3)
-        if self.system.planning:
-            record["effects"] = report.effects
-        self._say(step, report, record["seconds"])
-        self.journal.save()
-        if self.schedule is not None and not self.wish.event:
-            self.schedule.ran(step, report.kind == "failed")
-        for event, data in report.events:
-            self._hooks_of(event, data)
-        return report.kind == "failed"
+        return record
+
+    def _account(self, record: dict[str, Any], inside: float) -> None:
+        """Put down where the time since the last step went: inside the step's processes, or here."""
+        now = self.system.clock.boot()
+        record["seconds"] = round(inside, 4)
+        record["engine"] = round(max(0.0, now - self._mark - inside), 4)
+        self._mark = now
 
     def _left_out(self, step: Step) -> str | None:
         """Why the step does not run now, or None."""
@@ -229,19 +306,42 @@ class _Run:
         limit = min(own, left)
         if self.semaphores.interrupted(step):
             self.log.warning("was cut off in an earlier run; running it again", step.name)
-        self.semaphores.begin(step)
+        self._remember(step, self.semaphores.begin)
         started = self.system.clock.stamp()
-        report = self._in_child(step, self._context(step), limit)
+        report = self._tries(step, self._context(step), limit)
         if report.kind != "failed":
             report = self._keep_facts(report)
         if report.kind == "failed":
-            self.semaphores.fail(step)
+            self._remember(step, self.semaphores.fail)
         elif report.kind == "skipped" and step.kind == "python":
             # A module that finds nothing to do now may find something at the next boot.
-            self.semaphores.fail(step)
+            self._remember(step, self.semaphores.fail)
         else:
-            record = {"start": started, "end": self.system.clock.stamp()}
-            self.semaphores.succeed(step, {**record, "outcome": report.kind, "message": report.message})
+            times = {"start": started, "end": self.system.clock.stamp()}
+            record = {**times, "outcome": report.kind, "message": self.log.hidden(report.message)}
+            self._remember(step, lambda step: self.semaphores.succeed(step, record))
+        return report
+
+    def _remember(self, step: Step, mark: Callable[[Step], None]) -> None:
+        """Set or clear a semaphore; a disk that has no room for it (or is read-only) must not stop the stage."""
+        try:
+            mark(step)
+        except (WaagentError, OSError) as error:
+            self.log.warning(f"cannot remember how it ran; it may run again at the next boot: {error}", step.name)
+
+    def _tries(self, step: Step, ctx: Context, limit: float) -> Report:
+        """Run the step; a program that failed for now again, after a wait, as long as its limit lasts."""
+        end = self.system.clock.monotonic() + limit
+        report = self._in_child(step, ctx, limit)
+        for attempt, wait in enumerate((*BACK_OFF, *[BACK_OFF[-1]] * 1000), 2):
+            left = end - self.system.clock.monotonic() - wait
+            if not report.temporary or left <= 0 or self.schedule is not None:
+                break
+            self.log.info(f"{report.message}; next try in {wait:.0f} s", step.name)
+            self.system.clock.sleep(wait)
+            inside = report.seconds
+            report = self._in_child(step, ctx, left, attempt)
+            report.seconds += inside + wait
         return report
 
     def _context(self, step: Step) -> Context:
@@ -253,26 +353,34 @@ class _Run:
             step=step.name,
             event=self.wish.event,
             event_data=self.wish.event_data,
-            boot=self.journal.results(),
+            boot=(*self.unfinished, *self.journal.results()),
             lib=self.lib,
             facts=self.store.facts,
             secret_facts=self.store.secrets,
         )
 
-    def _in_child(self, step: Step, ctx: Context, limit: float) -> Report:
+    def _in_child(self, step: Step, ctx: Context, limit: float, attempt: int = 1) -> Report:
         def say(line: str) -> None:
-            self.log.info(line, step.name)
+            self.log.output(line, step.name)
 
-        if step.kind == "program":
-            report, _ = program.run(step, ctx, limit, say)
-            return report
-        ended = run_child(lambda result: python_step.body(step, ctx, result), say, limit)
-        return _report_of(ended, limit)
+        watch = self.minded.watch
+        try:
+            if step.kind == "program":
+                first = self.store.first_boot
+                return program.run(step, ctx, limit, say, attempt=attempt, first_boot=first, watch=watch)
+            ended = run_child(lambda result: python_step.body(step, ctx, result), say, limit, watch)
+        except (WaagentError, OSError) as error:
+            return Report("failed", f"cannot start {step.path}: {error}", "system refused")
+        report = _report_of(ended, limit)
+        report.seconds = ended.seconds
+        return report
 
     def _keep_facts(self, report: Report) -> Report:
         """Put what the step published into the store; a fact that is not its stage's to publish is a failure."""
-        for key in (*report.published, *report.secrets):
-            if not self.stage.may_publish(key):
+        given = (*report.published.items(), *report.secrets.items())
+        for key, value in given:
+            # To forget is anybody's right: the final stage drops the password once it has done its work.
+            if value is not None and not self.stage.may_publish(key):
                 sources = ", ".join(self.stage.sources) or "none"
                 told = f"published {key}, but the sources of stage {self.stage.name} are {sources}"
                 return Report("failed", told, "step invalid", notes=report.notes)
@@ -308,26 +416,24 @@ class _Run:
             self._hook(replace(hook, module=replace(hook.module, essential=False)), event, data)
 
     def _hook(self, hook: Step, event: str, data: dict[str, Any]) -> None:
-        began = self.system.clock.boot()
         ctx = replace(self._context(hook), event=event, event_data=data)
         report = self._in_child(hook, ctx, hook.module.limit)
-        seconds = round(self.system.clock.boot() - began, 3)
         record: dict[str, Any] = {
             "name": hook.name,
             "path": hook.path,
             "outcome": report.kind,
-            "message": report.message,
-            "at": round(began, 3),
-            "seconds": seconds,
+            "message": self.log.hidden(report.message),
+            "at": round(self._mark, 3),
             "digest": hook.digest[:16],
             "essential": False,
             "event": event,
         }
         if self.system.planning:
             record["effects"] = report.effects
+        self._account(record, report.seconds)
         self.records.append(record)
         self.journal.step(record)
-        self._say(hook, report, seconds)
+        self._say(hook, report, report.seconds)
 
 
 def _report_of(ended: Ended, limit: float) -> Report:
@@ -353,24 +459,32 @@ def _lock(system: System, name: str) -> Iterator[bool]:
         yield True
         return
     quiet = system.quietly()
-    quiet.make_directory("/run/waagent", 0o755)
-    file = str(quiet.path("/run/waagent") / f"{name}.lock")
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        yield False
+        quiet.make_directory("/run/waagent", 0o755)
+        file = str(quiet.path("/run/waagent") / f"{name}.lock")
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except (WaagentError, OSError):  # a full /run: a boot that is not locked is better than none
+        yield True
         return
     try:
-        yield True
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    except BlockingIOError:
+        held = False
+    try:
+        yield held
     finally:
         os.close(descriptor)
 
 
 def _terminated(number: int, frame: object) -> None:
     """The unit is being stopped: leave through the finally clauses, which end the running step."""
+    signal.signal(number, signal.SIG_IGN)  # said twice (to the group, and by the minder) it means the same
     sys.exit(128 + number)
+
+
+def _unwatched(pid: int) -> None:
+    """Nobody minds this process."""
 
 
 def _values(tree: Any) -> Iterator[Any]:

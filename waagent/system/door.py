@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -131,11 +130,13 @@ class System:
         mode: int | None = None,
         owner: tuple[int, int] | None = None,
         secret: bool = False,
+        durable: bool = True,
     ) -> bool:
         """Replace the file atomically; false if content, mode and owner were so already.
 
         mode: of the file; when None that of the old file, else 0644 (0600 if secret). The directory has to exist.
-        A link is followed to the file it names, inside the root.
+        A link is followed to the file it names, inside the root. Not durable, and everything below /run: a power
+        cut may take the change back, which saves the wait for the disk.
         """
         data = content.encode("utf-8") if isinstance(content, str) else content
         real = files.under(self.root, path)
@@ -155,7 +156,7 @@ class System:
             if owner is None and before is not None:
                 owner = (before.st_uid, before.st_gid)
             with _refusal("write", path):
-                files.write_atomic(real, data, mode, owner)
+                files.write_atomic(real, data, mode, owner, durable=durable and not path.startswith("/run/"))
         self._note(Effect("write", path, note=note))
         return True
 
@@ -171,7 +172,7 @@ class System:
         with open(real, "rb") as stream:
             return stream.read() == data
 
-    def remove(self, path: str) -> bool:
+    def remove(self, path: str, *, durable: bool = True) -> bool:
         """Remove a file or link (the link itself); false if there was none."""
         real = files.under(self.root, path, follow_last=False)
         if real in self._planned and self._planned[real] is None:
@@ -183,7 +184,8 @@ class System:
         else:
             with _refusal("remove", path):
                 os.unlink(real)
-                files.sync_directory(os.path.dirname(real))
+                if durable and not path.startswith("/run/"):
+                    files.sync_directory(os.path.dirname(real))
         self._note(Effect("remove", path))
         return True
 
@@ -199,6 +201,8 @@ class System:
                 if os.path.islink(real) or not os.path.isdir(real):
                     os.unlink(real)
                 else:
+                    import shutil
+
                     shutil.rmtree(real)
         self._note(Effect("remove", path, note="with all below it"))
         return True

@@ -1,6 +1,7 @@
 """Files below a root: links resolved inside it, contents replaced atomically.
 
 write_atomic never leaves half a file: temporary file beside the target, fsync, rename, fsync of the directory.
+What lies in /run is gone with a power cut anyway and is not synced (a hundred steps would pay a second for it).
 """
 
 from __future__ import annotations
@@ -44,8 +45,13 @@ def under(root: str, path: str, *, follow_last: bool = True) -> str:
     return os.path.join(root, *resolved)
 
 
-def write_atomic(path: str, content: bytes, mode: int, owner: tuple[int, int] | None) -> None:
-    """Replace the file as a whole. Raises OSError; then the old content is still there."""
+def write_atomic(
+    path: str, content: bytes, mode: int, owner: tuple[int, int] | None, *, durable: bool = True
+) -> None:
+    """Replace the file as a whole. Raises OSError; then the old content is still there.
+
+    durable=False: readers see the old or the new content, but a power cut may take both.
+    """
     directory = os.path.dirname(path)
     temporary = os.path.join(directory, f".{os.path.basename(path)[:200]}.{os.getpid():x}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -61,7 +67,8 @@ def write_atomic(path: str, content: bytes, mode: int, owner: tuple[int, int] | 
             if owner is not None:
                 os.fchown(stream.fileno(), *owner)
             os.fchmod(stream.fileno(), mode)
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         try:
@@ -69,7 +76,8 @@ def write_atomic(path: str, content: bytes, mode: int, owner: tuple[int, int] | 
         except FileNotFoundError:
             pass
         raise
-    sync_directory(directory)
+    if durable:
+        sync_directory(directory)
 
 
 def sync_directory(directory: str) -> None:

@@ -265,6 +265,22 @@ def test_facts_of_a_source_the_stage_does_not_have_are_refused(machine: Machine)
     assert "published fabric.endpoint, but the sources of stage config are none" in record["message"]
 
 
+def test_any_stage_may_forget_a_secret(machine: Machine) -> None:
+    machine.module("vendor/local/20-x.py", "ctx.publish('ovf', {'a': 1}, {'password': 'open sesame'})\nreturn changed('x')")
+    machine.module("vendor/final/90-x.py", "ctx.forget_secret('ovf.password')\nreturn changed('x')")
+    machine.run()
+    assert machine.run("final").status == 0
+    assert "sesame" not in (machine.root / "var/lib/waagent/instance/secret.json").read_text()
+
+
+def test_a_periodic_pass_knows_that_the_boot_stages_have_finished(machine: Machine) -> None:
+    machine.module("vendor/local/20-x.py")
+    machine.module("vendor/periodic/30-fast.py", every=1, frequency="always")
+    machine.run()
+    machine.run("periodic")
+    assert "has not finished" not in machine.log()
+
+
 def test_facts_of_a_failed_step_are_not_kept(machine: Machine) -> None:
     machine.module("vendor/local/20-x.py", "ctx.publish('ovf.user_name', 'bob')\nraise RuntimeError('later')")
     machine.run()
@@ -354,6 +370,18 @@ def test_a_stage_out_of_turn_says_so_and_goes_on(machine: Machine) -> None:
     assert "stage local has not finished in this boot" in machine.log()
 
 
+def test_a_stage_that_was_cut_off_is_a_failure_for_the_step_that_reports(machine: Machine) -> None:
+    machine.module("vendor/local/20-x.py")
+    machine.module(
+        "vendor/network/90-report.py",
+        "return changed(' '.join(f'{r.stage}/{r.step}={r.kind}:{r.essential}' for r in ctx.boot))",
+        frequency="always",
+    )
+    assert machine.run("network").records[-1]["message"] == "local/=failed:True"
+    machine.run("local")
+    assert machine.run("network").records[-1]["message"].startswith("local/x=changed:False")
+
+
 def test_boots_are_kept_and_the_oldest_go(machine: Machine) -> None:
     machine.module("vendor/local/20-x.py")
     for number in range(12):
@@ -392,10 +420,10 @@ def test_a_periodic_step_that_keeps_failing_is_asked_less_often(machine: Machine
     schedule = Schedule(machine.system(), from_text(""))
     waits = []
     for _ in range(5):
-        schedule.ran(step, failed=True)
+        schedule.ran(step.name, failed=True)
         waits.append(round((schedule.due_at(step) or 0) - machine.system().clock.boot()))
     assert waits == [10, 10, 20, 40, 80]
-    schedule.ran(step, failed=False)
+    schedule.ran(step.name, failed=False)
     assert round((schedule.due_at(step) or 0) - machine.system().clock.boot()) == 10
 
 
