@@ -143,13 +143,11 @@ def lock_root(system: System, profile: DistroProfile, shadow: str = users.SHADOW
     root = profile.text("users.root") or "root"
     if (current_hash(system, root, shadow) or "").startswith("*"):
         return False
+    command = profile.command("users.lock-root-command")
+    if not command:
+        raise UserError(f"cannot lock the password of {root}: this system has no command for it", user=root)
     try:
-        if method == "pw":
-            system.run("pw", "usermod", root, "-h", "-")
-        elif method == "chpasswd":
-            system.run("chpasswd", "-e", stdin=f"{root}:*\n")
-        else:
-            system.run("usermod", "-p", "*", root)
+        system.run(*command)
     except CommandFailed as error:
         raise UserError(f"cannot lock the password of {root}: {error}", user=root) from error
     return True

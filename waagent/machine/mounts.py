@@ -1,0 +1,80 @@
+"""What is mounted where, and mounting.
+
+    mounts(system)                  [Mount(device, directory, filesystem, options)], as the kernel lists them
+    at(system, directory)           the Mount on exactly this directory, the topmost one, or None
+    of(system, *devices)            the first Mount of one of these devices
+    mount(system, command, …)       DiskError that says what the kernel said
+    free(system, directory)         bytes that are free there
+
+Source: proc(5), mountinfo; provisioning 6.2.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+from waagent.errors import CommandFailed, DiskError
+from waagent.system import System
+
+LIST = "/proc/self/mounts"
+
+
+class Mount(NamedTuple):
+    device: str
+    directory: str
+    filesystem: str
+    options: tuple[str, ...]
+
+
+def mounts(system: System) -> list[Mount]:
+    """All mounts in the order they were made; empty where the kernel does not tell."""
+    try:
+        lines = system.read_text(LIST).splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        fields = line.split()
+        if len(fields) >= 4:
+            found.append(Mount(_plain(fields[0]), _plain(fields[1]), fields[2], tuple(fields[3].split(","))))
+    return found
+
+
+def at(system: System, directory: str) -> Mount | None:
+    wanted = os.path.normpath(directory)
+    return next((mount for mount in reversed(mounts(system)) if mount.directory == wanted), None)
+
+
+def of(system: System, *devices: str) -> Mount | None:
+    """The first mount of one of the devices, by whatever name it was mounted."""
+    wanted = {str(system.path(device)) for device in devices}
+    for mount in mounts(system):
+        if mount.device.startswith("/dev/") and str(system.path(mount.device)) in wanted:
+            return mount
+    return None
+
+
+def mount(system: System, command: tuple[str, ...], device: str, directory: str, options: str | None) -> None:
+    """Mount with the profile's command, options behind its first word. Raises DiskError."""
+    argv = (command[0], *(("-o", options) if options else ()), *command[1:])
+    try:
+        system.run(*argv, limit=120)
+    except CommandFailed as error:
+        told = (error.stderr.strip() or error.stdout.strip() or f"status {error.status}").splitlines()[0]
+        with_options = f" with options {options}" if options else ""
+        raise DiskError(
+            f"cannot mount {device} on {directory}{with_options}: {told}; it is left as it is",
+            device=device,
+        ) from error
+
+
+def free(system: System, directory: str) -> int:
+    status = os.statvfs(system.path(directory))
+    return status.f_bavail * status.f_frsize
+
+
+def _plain(text: str) -> str:
+    """Undo the kernel's octal escapes of blanks and backslashes."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)
