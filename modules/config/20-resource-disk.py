@@ -1,0 +1,177 @@
+"""Prepare the temporary disk that the platform attaches to many VM sizes, and mount it.
+
+The disk is scratch space. It survives a reboot and is replaced, empty, when the VM moves to another host; a
+replaced disk arrives with one NTFS partition. What it holds is looked at anew at each boot, and data of the owner
+is never touched: what has a file system is mounted as it is, and what cannot be told from data is left alone.
+
+Reads     ResourceDisk.Format, .Filesystem, .MountPoint, .MountOptions, .Device
+Changes   the table and the file system of a fresh disk; a mount; a warning file on the disk
+Publishes resource_disk.device, .partition, .mount_point, .filesystem
+Skips     when ResourceDisk.Format=n; when the VM size has no such disk; when cloud-init looks after it
+Fails     DiskError that says what was found and what to do
+"""
+
+from __future__ import annotations
+
+from waagent.errors import DiskError
+from waagent.machine import disks, mounts
+from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
+
+MODULE = Module(
+    summary="Format and mount the resource disk",
+    frequency="always",
+    reads=("ResourceDisk.*",),
+    limit=1200.0,
+)
+
+LOOK = "/run/waagent/resource-disk"
+WARNING_FILE = "DATALOSS_WARNING_README.txt"
+WARNING = """This is a temporary disk. Everything on it can be lost at any time: when the VM is stopped and
+deallocated, resized, moved to another host or repaired. What is lost cannot be brought back.
+
+Do not keep personal or application data here. Use it for what can be made again: swap, caches,
+scratch files. For data to keep, attach a data disk:
+https://learn.microsoft.com/azure/virtual-machines/managed-disks-overview
+"""
+
+
+def run(ctx: Context) -> Outcome:
+    reason, device = _device(ctx)
+    if device is None:
+        ctx.publish("resource_disk", None)
+        return skipped(reason)
+    system = ctx.system
+    mounted = mounts.of(system, device, *disks.parts_of(system, device))
+    if mounted is not None:
+        wrote = _warn(ctx, mounted.directory)
+        _publish(ctx, device, mounted.device, mounted.directory, mounted.filesystem)
+        told = f"{mounted.device} is mounted on {mounted.directory}"
+        return changed(f"{told}; wrote the warning") if wrote else unchanged(told)
+    directory = ctx.config.text("ResourceDisk.MountPoint") or "/mnt/resource"
+    _require_free(ctx, directory)
+    partition, filesystem, made = _prepare(ctx, device)
+    if not system.is_directory(directory):
+        system.make_directory(directory)
+    try:
+        _mount(ctx, partition, filesystem, directory)
+    except DiskError:
+        # Half a file system, where we were cut off while we made it, looks whole until it is mounted.
+        intent = disks.intended(system, ctx.lib)
+        if made or not intent or intent != disks.part_identity(system, partition):
+            raise
+        filesystem, made = _format(ctx, partition), True
+        _mount(ctx, partition, filesystem, directory)
+    disks.intend(system, ctx.lib, "")
+    _warn(ctx, directory)
+    _publish(ctx, device, partition, directory, filesystem)
+    how = f"made {filesystem} on {partition} and mounted it" if made else f"mounted {partition} ({filesystem})"
+    return changed(f"{how} on {directory}")
+
+
+def _mount(ctx: Context, partition: str, filesystem: str, directory: str) -> None:
+    command = ctx.profile.command("resource-disk.mount", type=filesystem, device=partition, directory=directory)
+    mounts.mount(ctx.system, command, partition, directory, ctx.config.text("ResourceDisk.MountOptions"))
+
+
+def _device(ctx: Context) -> tuple[str, str | None]:
+    """The disk, or why there is nothing to do."""
+    method = ctx.profile.text("resource-disk.method")
+    if not ctx.config.switch("ResourceDisk.Format"):
+        return "ResourceDisk.Format=n", None
+    if method not in ("linux", "openwrt"):
+        return f"disks of this system ({method}) are looked after by a module of its own", None
+    if _is_cloud_inits(ctx):
+        return "cloud-init looks after the resource disk (it is in /etc/fstab)", None
+    device = disks.resource_disk(ctx.system, ctx.config.text("ResourceDisk.Device"))
+    return "this VM size has no resource disk", device
+
+
+def _is_cloud_inits(ctx: Context) -> bool:
+    """One owner of the disk: never both."""
+    try:
+        lines = ctx.system.read_text("/etc/fstab").splitlines()
+    except OSError:
+        return False
+    names = ("/dev/disk/cloud/azure_resource", "/dev/disk/azure/resource")
+    return any(line.startswith(names) and "comment=cloudconfig" in line for line in lines)
+
+
+def _require_free(ctx: Context, directory: str) -> None:
+    """Raises DiskError when nothing can be mounted on the directory."""
+    if ctx.system.exists(directory) and not ctx.system.is_directory(directory):
+        raise DiskError(f"cannot mount the resource disk on {directory}: it is a file; remove it or set another "
+                        "ResourceDisk.MountPoint")  # fmt: skip
+    other = mounts.at(ctx.system, directory)
+    if other is not None:
+        raise DiskError(f"cannot mount the resource disk on {directory}: {other.device} is mounted there")
+    if ctx.system.listing(directory):
+        ctx.note(f"{directory} is not empty; what is in it is hidden while the resource disk is mounted")
+
+
+def _prepare(ctx: Context, device: str) -> tuple[str, str, bool]:
+    """Have a file system on the disk: the partition, what is on it, whether it was made now."""
+    system, profile, wanted = ctx.system, ctx.profile, ctx.config.text("ResourceDisk.Filesystem") or "ext4"
+    contents = disks.inspect(system, device)
+    may = disks.verdict(contents, wanted, disks.intended(system, ctx.lib))
+    if may.action == "leave":
+        raise DiskError(
+            f"cannot use the resource disk: {may.reason}; data of its owner may be there, so it is left as it is. "
+            "Erase it with wipefs --all to have it formatted"
+        )
+    if may.action == "mount":
+        return may.partition, may.filesystem, False
+    disks.require_mkfs(system, profile, wanted)  # before anything is destroyed
+    if may.filesystem == disks.PLATFORM_FILESYSTEM:
+        _require_no_files(ctx, may.partition)
+    partition = may.partition
+    if may.action == "partition":
+        disks.intend(system, ctx.lib, disks.table_of(device))
+        partition = disks.partition(system, profile, device, disks.size_of(system, device))
+    disks.intend(system, ctx.lib, disks.part_identity(system, partition))
+    if may.action == "format":
+        disks.retype(system, profile, partition, device, contents.table)
+    return partition, _format(ctx, partition), True
+
+
+def _format(ctx: Context, partition: str) -> str:
+    wanted = ctx.config.text("ResourceDisk.Filesystem") or "ext4"
+    disks.make_filesystem(ctx.system, disks.require_mkfs(ctx.system, ctx.profile, wanted), partition)
+    return wanted
+
+
+def _require_no_files(ctx: Context, partition: str) -> None:
+    """Raises DiskError when the platform's NTFS partition has files of the owner, or does not let us look."""
+    system, answers = ctx.system, []
+    if system.planning:
+        ctx.note(f"the files on {partition} are looked at before it is formatted")
+        return
+    system.make_directory(LOOK, 0o700)
+    for kind in ("ntfs3", "ntfs"):
+        answer = system.run("mount", "-o", "ro,nosuid,nodev,noexec", "-t", kind, partition, LOOK, ok=None, limit=60)
+        if answer.status == 0:
+            names = system.listing(LOOK)
+            system.run("umount", LOOK, ok=None)
+            if not disks.only_platform_files(names):
+                shown = ", ".join(names[:5])
+                raise DiskError(
+                    f"cannot use the resource disk: {partition} is NTFS and has files ({shown}); it stays so. "
+                    "Set ResourceDisk.Filesystem=ntfs to mount it"
+                )
+            return
+        answers.append(answer.stderr.lower())
+    if not all("unknown filesystem type" in answer or "not found" in answer for answer in answers):
+        raise DiskError(f"cannot use the resource disk: {partition} is NTFS and cannot be looked into "
+                        f"({answers[0].strip() or 'mount failed'}); it is left as it is")  # fmt: skip
+    # A system without NTFS cannot have written there: it is the platform's fresh partition.
+
+
+def _warn(ctx: Context, directory: str) -> bool:
+    if ctx.system.planning and not ctx.system.is_directory(directory):
+        return False
+    return ctx.system.write(f"{directory}/{WARNING_FILE}", WARNING, mode=0o644)
+
+
+def _publish(ctx: Context, device: str, partition: str, directory: str, filesystem: str) -> None:
+    told = {"device": device, "partition": partition, "mount_point": directory, "filesystem": filesystem}
+    if told != ctx.facts.get("resource_disk"):
+        ctx.publish("resource_disk", told)
