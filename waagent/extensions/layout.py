@@ -41,6 +41,14 @@ class Layout:
     def package(self, name: str, version: str) -> str:
         return f"{self.lib}/{name}__{version}.zip"
 
+    def fresh(self, name: str, version: str) -> str:
+        """Where a package is unpacked before it becomes the base directory."""
+        return f"{self.lib}/.{name}-{version}.fresh"
+
+    def stale(self, name: str, version: str) -> str:
+        """Where a base directory waits to be deleted."""
+        return f"{self.lib}/.{name}-{version}.stale"
+
     def config(self, name: str, version: str) -> str:
         return f"{self.base(name, version)}/config"
 

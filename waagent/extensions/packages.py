@@ -113,7 +113,7 @@ def place(
 
 def _unpack(system: System, layout: Layout, name: str, version: str) -> None:
     base = layout.base(name, version)
-    fresh, stale = (f"{layout.lib}/.{name}-{version}.{kind}" for kind in ("fresh", "stale"))
+    fresh, stale = layout.fresh(name, version), layout.stale(name, version)
     for left in (fresh, stale):
         system.remove_tree(left)
     unpack(system, layout.package(name, version), fresh)

@@ -325,15 +325,19 @@ class Steps:
 
 
 def remove_version(system: System, layout: Layout, name: str, version: str) -> None:
-    """Delete a version's directory and package. Handlers delete files of their own meanwhile; that is no error."""
-    base = layout.base(name, version)
+    """Delete a version's directory and package. Handlers delete files of their own meanwhile; that is no error.
+
+    The directory is renamed first: one that was deleted half would not be known as a handler's any more.
+    """
+    base, stale = layout.base(name, version), layout.stale(name, version)
+    system.remove_tree(stale)
+    if system.exists(base):
+        system.rename(base, stale)
     for attempt in range(5):
         try:
-            system.remove_tree(base)
+            system.remove_tree(stale)
             break
         except SystemRefused:
-            if not system.exists(base):
-                break
             if attempt == 4:
                 raise
             system.clock.sleep(0.2)
