@@ -21,7 +21,7 @@ ENVIRONMENT = "WAAGENT_SIMULATOR"
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    args = _parser().parse_args(arguments)
+    args = parser().parse_args(arguments)
     try:
         return int(args.run(args))
     except NotReported as error:
@@ -39,11 +39,11 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 # --- arguments ---------------------------------------------------------------------------------------------------
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    program = argparse.ArgumentParser(
         prog="waagent-simulator",
         description="A simulated Azure fabric for images and agents: wire server, host plugin, metadata, storage.")
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = program.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--control", metavar="ADDRESS", default=os.environ.get(ENVIRONMENT, DEFAULT),
                         help=f"the simulator's control port or URL (default ${ENVIRONMENT} or {DEFAULT})")
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("directory", nargs="?", metavar="DIR", help="put ovf-env.xml there; - prints it")
     one.add_argument("--iso", metavar="FILE", help="write a DVD image (needs genisoimage)")
     one.set_defaults(run=commands.media)
-    return parser
+    return program
 
 
 def _serve_arguments(verbs: Any) -> None:
