@@ -37,16 +37,19 @@ def find(
     globs: Iterable[str] = (),
     known: str | None = None,
     dhcp: bool = True,
+    well_known: str = endpoints.WIRE_SERVER,
     note: Callable[[str], None] | None = None,
 ) -> Endpoint:
-    """globs: where leases lie; known: text of the endpoint that worked last; dhcp: whether leases count."""
+    """globs: where leases lie; known: text of the endpoint that worked last; dhcp: whether leases count;
+    well_known: what is tried last.
+    """
     patterns = list(globs)
     clock = system.clock
     began = clock.monotonic()
     rounds, last = 0, ""
     while True:
         leased = leases.find(system, patterns, clock.now()) if dhcp else []
-        for candidate in endpoints.candidates(known, leased, dhcp=dhcp):
+        for candidate in endpoints.candidates(known, leased, dhcp=dhcp, well_known=well_known):
             try:
                 WireServer(system, http, candidate).check_version(ASK)
             except FabricError as error:

@@ -63,10 +63,12 @@ def parse(text: str) -> Endpoint:
     return Endpoint(host, *(int(port) for port in ports))
 
 
-def candidates(known: str | None, leased: list[str], *, dhcp: bool = True) -> list[Endpoint]:
+def candidates(
+    known: str | None, leased: list[str], *, dhcp: bool = True, well_known: str = WIRE_SERVER
+) -> list[Endpoint]:
     """Endpoints to try, best first, each once. known: the text that worked last; dhcp: whether leases count."""
     found: list[Endpoint] = []
-    for text in ([known] if known else []) + (leased if dhcp else []) + [WIRE_SERVER]:
+    for text in ([known] if known else []) + (leased if dhcp else []) + [well_known]:
         try:
             endpoint = parse(text)
         except FabricRejected:

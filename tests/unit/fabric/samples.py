@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def sample(name: str) -> bytes:
 
 
 class FakeClock(Clock):
-    """Starts at NOW; time passes by sleeping only, and slept says how."""
+    """Starts at NOW; sleeping takes no time and counts all the same, slept says how often and how long."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -28,7 +29,7 @@ class FakeClock(Clock):
         return NOW + timedelta(seconds=self.passed)
 
     def monotonic(self) -> float:
-        return 1000.0 + self.passed
+        return time.monotonic() + self.passed  # sockets wait in real time
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
