@@ -69,11 +69,15 @@ class Bed:
     def machine(self, **given: Any) -> Machine:
         """Order a machine of the fabric: what its owner asked for reaches the guest as its instance media.
 
-        A container has no DVD drive, so the document lies where an earlier boot would have saved it. `given` is
-        what Simulator.machine() takes: host_name, user, password, ssh_keys, custom_data, …
+        A container has no DVD drive, so the document lies where an image builder may put it. `given` is what
+        Simulator.machine() takes: host_name, user, password, ssh_keys, custom_data, … The machine has the guest's
+        VM id; one that was ordered before is gone.
         """
         given = {"host_name": "vm-bed", "addresses": [network.GUEST_ADDRESS], **given}
-        machine = self.fabric.simulator.machine("bed", vm_id=self.guest.vm_id, **given)
+        simulator = self.fabric.simulator
+        if "bed" in simulator.machines:
+            simulator.remove_machine("bed")
+        machine = simulator.machine("bed", vm_id=self.guest.vm_id, **given)
         self.guest.write("/var/lib/waagent/ovf-env.xml", machine.ovf_env(), 0o600)
         return machine
 
@@ -124,7 +128,7 @@ def _termination_is_an_exception() -> Iterator[None]:
         return
 
     def stop(number: int, frame: Optional[FrameType]) -> None:
-        raise SystemExit(128 + number)
+        raise KeyboardInterrupt(f"signal {number}")  # pytest takes a SystemExit for a failed test
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
