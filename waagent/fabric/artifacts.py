@@ -138,10 +138,13 @@ class Artifacts:
         clock = self.system.clock
         began = clock.monotonic()
         self._shuffle(uris)
-        possible = {(uri, channel) for uri in uris for channel in (DIRECT, HOST)}
-        if self.plugin is None:
-            possible = {(uri, DIRECT) for uri in uris}
-        failures: dict[tuple[str, str], FabricError] = {}
+        channels = (DIRECT,) if self.plugin is None else (DIRECT, HOST)
+        possible = {(uri, channel) for uri in uris if _is_url(uri) for channel in channels}
+        failures: dict[tuple[str, str], FabricError] = {
+            (uri, DIRECT): FabricRejected(f"{redact(uri)[:100]!r} is no http or https URL")
+            for uri in uris
+            if not _is_url(uri)
+        }
         waits = (2, 3)
         for _ in range(ROUNDS):
             for uri in uris:
@@ -215,3 +218,7 @@ class Artifacts:
     ) -> FabricError:
         told = "; ".join(f"{channel}: {error}" for (_, channel), error in failures.items())
         return kind(f"cannot fetch {what} from {len(uris)} locations: {told}"[:2000], url=redact(uris[0]))
+
+
+def _is_url(uri: str) -> bool:
+    return uri.lower().startswith(("http://", "https://")) and all("!" <= letter <= "~" for letter in uri)
