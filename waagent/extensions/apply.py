@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
-from waagent.errors import ExtensionError, SystemRefused
+from waagent.errors import ExtensionError, SystemRefused, WaagentError
 from waagent.extensions import commands, packages, plan, policy, status
 from waagent.extensions import handler as handlers
+from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
 from waagent.extensions.journal import Journal, boot_id, read_json, save_json
 from waagent.extensions.layout import Layout, objection
@@ -87,6 +88,7 @@ class Engine:
         self._system, self._layout, self._source = system, layout, source
         self._rules = rules or Rules()
         self._journal = Journal(system, layout)
+        self._shown: tuple[Handler, ...] = ()  # as the status report sees them
         self._steps = Steps(system, layout, source, self._rules, self._journal, announce)
 
     def process(
@@ -103,6 +105,15 @@ class Engine:
             self._show(desired.handlers, "held")
             self._record(desired, None)
             return Summary("held")
+        try:
+            return self._process(desired)
+        except WaagentError as error:
+            # Not marked as done, so that it is taken up again; but the platform is told.
+            trouble: dict[str, object] = {"status": "Failed", "code": handlers.UNKNOWN, "message": error.message}
+            self._write(partial(self._record, desired, trouble, done=False))
+            raise
+
+    def _process(self, desired: Desired) -> Summary:
         self._journal.begin(desired.identity)
         self._resume(desired)
         packages.sweep(self._system, self._layout)
@@ -114,15 +125,14 @@ class Engine:
             deny_user_changes=self._rules.deny_user_changes,
             config_file=self._rules.config_file,
         )
-        self._show(desired.handlers, "")
-        desired = self._choose(desired, refusals)
-        self._show(desired.handlers, "")
+        self._shown = desired.handlers
+        self._show(self._shown, "")
         fates = self._turns(desired, refusals)
         if self._rules.enabled:
             self._clean_up(desired)
         self._record(desired, {"status": "Success", "code": 0, "message": "GoalState executed successfully"})
         self._journal.finish()
-        return Summary("processed", tuple(fates), tuple(self._steps.notes))
+        return Summary("processed", tuple(fates), (*self._steps.notes, *self._journal.troubles))
 
     # -- before the turns ------------------------------------------------------------------------------------
 
@@ -151,28 +161,56 @@ class Engine:
                 self._journal.updates.pop(pair.handler.name, None)
                 self._journal.ended(pair.id, "succeeded", "")
 
-    def _choose(self, desired: Desired, refusals: dict[str, Refusal]) -> Desired:
-        """Settle each handler's version: the manifest's for what is to be enabled, else what is installed."""
+    def _ahead(self, ordered: tuple[Pair, ...], refusals: dict[str, Refusal]) -> Ahead:
+        """Begin to fetch what the turns will want, in their order."""
         observed = observe(self._system, self._layout)
-        handlers_now: list[Handler] = []
-        for handler in desired.handlers:
-            installed = observed.installed(handler.name)
-            chosen = handler
-            if handler.name in refusals:
-                pass
-            elif handler.state != ENABLED:
-                chosen = replace(handler, version=installed.version if installed else handler.version)
-            else:
-                try:
-                    release = packages.choose(handler, self._source)
-                    self._steps.releases[handler.name] = release
-                    chosen = replace(handler, version=release.version)
-                except ExtensionError as error:
-                    # What is installed and fits needs no manifest to be enabled with new settings.
-                    if observed.state(handler.name, handler.version) not in (handlers.INSTALLED, handlers.ENABLED):
-                        refusals[handler.name] = Refusal(error.message, error.code, False, "Download")
-            handlers_now.append(chosen)
-        return replace(desired, handlers=tuple(handlers_now))
+        wanted = {
+            pair.handler.name: pair.handler
+            for pair in ordered
+            if pair.handler.state == ENABLED and pair.handler.name not in refusals
+        }
+
+        def needed(name: str, version: str) -> bool:
+            state = observed.state(name, version)
+            staged = self._system.exists(self._layout.package(name, version))
+            return state not in (handlers.INSTALLED, handlers.ENABLED) and not staged
+
+        return Ahead(self._system, self._layout, self._source, wanted.values(), needed)
+
+    def _settled(self, pair: Pair, ahead: Ahead) -> Pair:
+        """The pair at the version that counts: the manifest's for what is to be enabled, else what is installed."""
+        handler = pair.handler
+        if handler.state != ENABLED:
+            installed = observe(self._system, self._layout).installed(handler.name)
+            version = installed.version if installed else handler.version
+        else:
+            try:
+                release = ahead.release(handler)
+            except ExtensionError:
+                # What is installed and fits needs no manifest to be enabled with new settings.
+                state = handlers.read_state(self._system, self._layout, handler.name, handler.version)
+                if state not in (handlers.INSTALLED, handlers.ENABLED):
+                    raise
+                return pair
+            self._steps.releases[handler.name] = release
+            trouble = ahead.trouble(handler)
+            if trouble is not None:
+                self._steps.unavailable[handler.name] = trouble
+            version = release.version
+        if version == handler.version:
+            return pair
+        self._shown = tuple(
+            replace(one, version=version) if one.name == handler.name else one for one in self._shown
+        )
+        self._show(self._shown, "")
+        return pair._replace(handler=replace(handler, version=version))
+
+    def _settled_or_not(self, pair: Pair, ahead: Ahead) -> Pair:
+        """For a turn that an earlier process has finished: its version, if that can still be told."""
+        try:
+            return self._settled(pair, ahead)
+        except ExtensionError:
+            return pair
 
     def _show(self, wanted: tuple[Handler, ...], mode: str) -> None:
         """Tell the status report which handlers there are, at which versions (report.py)."""
@@ -194,27 +232,33 @@ class Engine:
             for handler in wanted
             if "/" not in handler.name + handler.version
         ]
-        save_json(self._system, self._layout, self._layout.current, {"mode": mode, "handlers": shown})
+        document = {"mode": mode, "handlers": shown}
+        save_json(self._system, self._layout, self._layout.current, document, durable=False)
 
     # -- the turns -------------------------------------------------------------------------------------------
 
     def _turns(self, desired: Desired, refusals: dict[str, Refusal]) -> list[Fate]:
         ordered = plan.pairs(desired)
+        ahead = self._ahead(ordered, refusals)
         fates: list[Fate] = []
         broken = ""  # why what comes later is skipped
-        for pair in ordered:
-            refusal = refusals.get(pair.handler.name)
+        for wanted in ordered:
+            pair, refusal = wanted, refusals.get(wanted.handler.name)
             done = self._journal.turns.get(pair.id)
             if done is not None:
                 fate = Fate(pair.label, *done)
+                if fate.result == "succeeded":
+                    pair = self._settled_or_not(pair, ahead)
             elif refusal is not None and refusal.before_dependencies:
                 fate = self._refuse(pair, refusal)
             elif broken:
-                fate = self._skip(pair, broken)
+                release = ahead.settled(pair.handler)
+                version = release.version if release is not None else pair.handler.version
+                fate = self._skip(pair, version, broken)
             elif refusal is not None:
                 fate = self._refuse(pair, refusal)
             else:
-                fate = self._turn(pair)
+                pair, fate = self._turn(pair, ahead)
             self._journal.ended(pair.id, fate.result, fate.message)
             commands.clear(self._system, self._layout)
             fates.append(fate)
@@ -222,24 +266,26 @@ class Engine:
                 broken = self._await(pair) if fate.result == "succeeded" else f"execution of {pair.label} failed"
         return fates
 
-    def _turn(self, pair: Pair) -> Fate:
+    def _turn(self, pair: Pair, ahead: Ahead) -> tuple[Pair, Fate]:
+        """The pair at its settled version, and how it fared."""
         operation: Operation | None = None
         try:
+            pair = self._settled(pair, ahead)
             operations = plan.turn(pair, observe(self._system, self._layout, self._journal.updates))
             for operation in operations:
                 self._steps.perform(pair, operation)
         except ExtensionError as error:
             self._journal.updates.pop(pair.handler.name, None)
             self._fail(pair, operation, error)
-            return Fate(pair.label, "failed", error.message)
+            return pair, Fate(pair.label, "failed", error.message)
         if self._journal.updates.pop(pair.handler.name, None) is not None:
             self._journal.save()
-        return Fate(pair.label, "succeeded")
+        return pair, Fate(pair.label, "succeeded")
 
     def _fail(self, pair: Pair, operation: Operation | None, error: ExtensionError) -> None:
         """Tell the platform why this pair failed, at the level where it looks."""
         version = operation.target if operation else pair.handler.version
-        name = _OPERATION_NAMES.get(operation.verb) if operation else None
+        name = _OPERATION_NAMES.get(operation.verb) if operation else "Download"
         of_instance = bool(pair.instance) and operation is not None and operation.verb == "enable"
         denied = error.facts.get("denied") is True
         if of_instance:
@@ -265,9 +311,8 @@ class Engine:
                 self._error_status(pair, version, operation, code, refusal.message, overwrite=denied and wanted)
         return Fate(pair.label, "failed", refusal.message)
 
-    def _skip(self, pair: Pair, why: str) -> Fate:
+    def _skip(self, pair: Pair, version: str, why: str) -> Fate:
         message = f"{pair.label} was skipped: {why}"
-        version = pair.handler.version
         known = self._system.exists(self._layout.handler_status(pair.handler.name, version))
         if not pair.instance or not known:
             self._handler_status(pair, version, -1, message, False)
@@ -361,13 +406,13 @@ class Engine:
             if handler not in named:
                 del self._journal.updates[handler]
 
-    def _record(self, desired: Desired, aggregate: dict[str, object] | None) -> None:
+    def _record(self, desired: Desired, aggregate: dict[str, object] | None, done: bool = True) -> None:
         """Write down that this goal state is done; a held one leaves the last aggregate as it is."""
         before = read_json(self._system, self._layout.processed).get("aggregate")
         if aggregate is not None:
             aggregate = {**aggregate, "timestamp": self._system.clock.stamp(), "sequence": desired.sequence}
         document = {
-            "identity": desired.identity,
+            "identity": desired.identity if done else "",
             "boot": boot_id(self._system),
             "aggregate": aggregate if aggregate is not None else before,
         }

@@ -20,11 +20,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from waagent.errors import SystemRefused
 from waagent.extensions.commands import Command, Running
 from waagent.extensions.layout import Layout
 from waagent.extensions.plan import Operation, Update
 from waagent.system import System
-from waagent.system.files import write_atomic
 
 
 def boot_id(system: System) -> str:
@@ -52,6 +52,7 @@ class Journal:
         self.turns: dict[str, tuple[str, str]] = {}
         self.updates: dict[str, Update] = {}
         self.operation: dict[str, Any] | None = None
+        self.troubles: list[str] = []  # what could not be written down
         for pair, turn in _items(fields.get("turns")):
             if isinstance(turn, list) and len(turn) == 2:
                 self.turns[pair] = (str(turn[0]), str(turn[1]))
@@ -93,12 +94,12 @@ class Journal:
 
     def did(self) -> None:
         self.operation = None
-        self.save()
+        self._save_if_possible()
 
     def ended(self, pair: str, result: str, message: str) -> None:
         self.turns[pair] = (result, message)
         self.operation = None
-        self.save()
+        self._save_if_possible()
 
     def interrupted(self) -> tuple[str, Operation, Command, Running] | None:
         """The command that an earlier process was running when it died, if it ran in this boot."""
@@ -114,7 +115,16 @@ class Journal:
         except (KeyError, TypeError, ValueError):
             return None
 
+    def _save_if_possible(self) -> None:
+        """What has been done cannot be undone by a full disk: go on, and tell."""
+        try:
+            self.save()
+        except SystemRefused as error:
+            if error.message not in self.troubles:
+                self.troubles.append(error.message)
+
     def save(self) -> None:
+        """Raises SystemRefused."""
         document = {
             "identity": self.identity,
             "boot": self.boot,
@@ -126,11 +136,12 @@ class Journal:
         save_json(self._system, self._layout, self._layout.journal, document)
 
 
-def save_json(system: System, layout: Layout, path: str, document: object) -> None:
-    """Replace one of the engine's own files. Not an effect on the machine that anyone would ask `why` about."""
-    if not system.is_directory(layout.own):
-        system.make_directory(layout.own, 0o700)
-    write_atomic(str(system.path(path)), json.dumps(document).encode(), 0o600, None)
+def save_json(system: System, layout: Layout, path: str, document: object, *, durable: bool = True) -> None:
+    """Replace one of the engine's own files. Raises SystemRefused."""
+    quiet = system.quietly()  # nobody would ask `why` about these
+    if not quiet.is_directory(layout.own):
+        quiet.make_directory(layout.own, 0o700)
+    quiet.write(path, json.dumps(document), mode=0o600, durable=durable)
 
 
 def _items(value: object) -> list[tuple[str, Any]]:

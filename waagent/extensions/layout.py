@@ -45,6 +45,10 @@ class Layout:
         """Where a package is unpacked before it becomes the base directory."""
         return f"{self.lib}/.{name}-{version}.fresh"
 
+    def prefetched(self, name: str, version: str) -> str:
+        """A package that was fetched ahead of the handler's turn."""
+        return f"{self.lib}/.{name}-{version}.fetched"
+
     def stale(self, name: str, version: str) -> str:
         """Where a base directory waits to be deleted."""
         return f"{self.lib}/.{name}-{version}.stale"

@@ -83,15 +83,21 @@ def place(
         signed[0] = check(zip_path)
         _unpack(system, layout, name, version)
 
+    prefetched = layout.prefetched(name, version)
+    staged = system.exists(zip_path)
+    if not staged and system.exists(prefetched):
+        system.rename(prefetched, zip_path)
     if system.exists(zip_path):
+        keep = False
         try:
             accept()
+            keep = staged
             return signed[0]
         except (MachineError, SystemRefused):
-            system.remove(zip_path)
-        except ExtensionError:
-            system.remove(zip_path)
-            raise
+            pass
+        finally:
+            if not keep:
+                system.remove(zip_path)
     if not release.uris:
         raise ExtensionError(
             f"the artifacts of {name} {version} could not be downloaded: [ExtensionDownloadError] its manifest"
@@ -101,14 +107,18 @@ def place(
     try:
         source.fetch(handler, release, zip_path, accept)
     except (FabricError, MachineError, SystemRefused) as error:
-        raise ExtensionError(
-            f"the artifacts of {name} {version} could not be downloaded: [ExtensionDownloadError] {error}",
-            handler=name,
-            code=DOWNLOAD_FAILED,
-        ) from error
+        raise not_downloaded(name, version, error) from error
     finally:
         system.remove(zip_path)
     return signed[0]
+
+
+def not_downloaded(name: str, version: str, error: Exception) -> ExtensionError:
+    return ExtensionError(
+        f"the artifacts of {name} {version} could not be downloaded: [ExtensionDownloadError] {error}",
+        handler=name,
+        code=DOWNLOAD_FAILED,
+    )
 
 
 def _unpack(system: System, layout: Layout, name: str, version: str) -> None:
@@ -140,9 +150,9 @@ def _adopt(old: str, new: str) -> None:
 
 
 def sweep(system: System, layout: Layout) -> None:
-    """Remove trees that a killed process left half-unpacked."""
+    """Remove what a killed process left: trees half unpacked or half deleted, packages fetched ahead."""
     for file in system.listing(layout.lib):
-        stem, _, kind = file.rpartition(".")
-        left = kind in ("fresh", "stale") and file.startswith(".") and split(stem[1:]) is not None
+        stem, _, kind = file[: -len(".part")].rpartition(".") if file.endswith(".part") else file.rpartition(".")
+        left = kind in ("fresh", "stale", "fetched") and file.startswith(".") and split(stem[1:]) is not None
         if left or (file.startswith("..") and kind == "new" and ".fresh." in file):
             system.remove_tree(f"{layout.lib}/{file}")

@@ -62,13 +62,13 @@ class Steps:
         self._system, self._layout, self._source = system, layout, source
         self._rules, self._journal, self._announce = rules, journal, announce
         self.releases: dict[str, Release] = {}  # handler -> what was chosen for it in this goal state
+        self.unavailable: dict[str, ExtensionError] = {}  # handler -> why its package could not be fetched
         self.notes: list[str] = []  # failures that were tolerated, for the log
         self._signed: set[tuple[str, str]] = set()  # packages whose signature was good
 
     def perform(self, pair: Pair, operation: Operation) -> None:
         if operation.update:
             self._update(operation)  # the record of an update is there before its first step
-        self._journal.doing(pair.id, operation)
         step: Callable[[Pair, Operation], None] = {
             "download": self._download,
             "initialise": self._initialise,
@@ -79,6 +79,7 @@ class Steps:
             "idle": self._idle,
         }.get(operation.verb, self._command)
         try:
+            self._journal.doing(pair.id, operation)
             step(pair, operation)
         except (SystemRefused, OSError) as error:
             what = f"{operation.verb} of {operation.handler} stopped: {error}"
@@ -97,6 +98,8 @@ class Steps:
     def _download(self, pair: Pair, operation: Operation) -> None:
         name, version = operation.handler, operation.version
         handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
+        if name in self.unavailable:
+            raise self.unavailable[name]
         release = self.releases.get(name) or Release(version, ())
         policy = self._rules.policy
 

@@ -251,3 +251,43 @@ def test_modes_are_plain_and_the_tree_appears_at_once(here: System) -> None:
     with pytest.raises(ArchiveInvalid):
         here.path("/p.zip").write_bytes(b"")
         unpack(here, "/p.zip", "/other")
+
+
+def test_packages_are_fetched_ahead_and_a_slow_one_keeps_only_itself_waiting(bed: Bed) -> None:
+    import threading
+
+    from waagent.extensions.packages import Release
+
+    slow, quick = "Contoso.Test.Slow", "Contoso.Test.Quick"
+    bed.publish(slow, "1.0.0")
+    bed.publish(quick, "1.0.0")
+    go_on = threading.Event()
+    releases = bed.releases
+
+    def stalling(handler: object) -> list[Release]:
+        if getattr(handler, "name", "") == slow:
+            assert go_on.wait(10), "the quick handler was kept waiting"
+        return list(releases(handler))  # type: ignore[arg-type]
+
+    bed.releases = stalling  # type: ignore[method-assign]
+    announce = bed.events.append
+
+    class Seen(list):  # type: ignore[type-arg]
+        def append(self, item: object) -> None:
+            go_on.set()
+            announce(item)  # type: ignore[arg-type]
+
+    bed.events = Seen()
+    bed.process(single(quick), single(slow))
+    assert bed.ran()[0] == f"install {quick}-1.0.0 0 -"
+    assert [bed.entry(name)["status"] for name in (quick, slow)] == ["Ready", "Ready"]
+    assert [name for name in os.listdir(bed.layout.lib) if name.startswith(".") or name.endswith(".zip")] == []
+
+
+def test_what_a_killed_process_fetched_is_swept_away(bed: Bed) -> None:
+    for left in (f".{NAME}-1.0.0.fetched", f".{NAME}-1.0.0.fetched.part"):
+        Path(bed.layout.lib, left).write_bytes(b"x")
+    os.makedirs(f"{bed.layout.lib}/.{NAME}-1.0.0.stale/config")
+    os.makedirs(f"{bed.layout.lib}/.other")
+    bed.process()
+    assert sorted(os.listdir(bed.layout.lib)) == [".other", "extensions"]

@@ -303,3 +303,54 @@ def test_the_journal_is_read_as_it_was_written(bed: Bed) -> None:
     assert (again.updates, again.turns, again.identity) == (journal.updates, journal.turns, "incarnation:1")
     assert os.stat(bed.layout.journal).st_mode & 0o777 == 0o600
     assert json.loads(Path(bed.layout.journal).read_text())["identity"] == "incarnation:1"
+
+
+def test_126_a_full_disk_fails_the_operation_and_keeps_what_was_written(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from waagent.system import files
+
+    other = "Contoso.Test.Other"
+    begin(bed)
+    bed.publish(other, "1.0.0")
+    write = files.write_atomic
+
+    def full(path: str, content: bytes, mode: int, owner: tuple[int, int] | None, **more: Any) -> None:
+        if NAME in path and path.endswith(("HandlerState", "HandlerStatus")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content, mode, owner, **more)
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    summary = bed.process(single(NAME, state="uninstall"), single(other))
+    assert [fate.result for fate in summary.failed] == ["failed"]
+    assert "No space left" in summary.failed[0].message
+    assert bed.state(NAME, "1.0.0") == "Enabled"
+    assert bed.entry(other)["status"] == "Ready"
+    monkeypatch.undo()
+    bed.process(single(NAME, state="uninstall"), single(other))
+    assert not bed.base(NAME, "1.0.0").exists()
+
+
+def test_a_journal_that_cannot_be_written_starts_no_command(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from waagent.errors import SystemRefused
+    from waagent.system import files
+
+    begin(bed)
+    write = files.write_atomic
+
+    def full(path: str, content: bytes, mode: int, owner: tuple[int, int] | None, **more: Any) -> None:
+        if path.endswith("journal.json"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content, mode, owner, **more)
+
+    monkeypatch.setattr(files, "write_atomic", full)
+    with pytest.raises(SystemRefused):
+        bed.process(single(NAME, sequence=1))
+    assert bed.ran() == []
+    monkeypatch.undo()
+    bed.process(single(NAME, sequence=1))
+    assert bed.verbs() == ["enable"]
