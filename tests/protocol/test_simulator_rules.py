@@ -136,8 +136,10 @@ CASES: list[tuple[str, int, Callable[[Scene], Sent]]] = [
     ("wire-version", 400, lambda s: Sent(s.wire("/machine?comp=health"), "POST",
                                          {"Content-Type": "text/xml"}, health(s.fabric))),
     ("wire-version", 400, lambda s: Sent(s.hgap("/vmSettings"), "GET", {**s.plugin, "x-ms-version": "2012-11-30"})),
-    ("url-not-verbatim", 400, lambda s: Sent(s.fabric.urls["SharedConfig"].replace("%2D", "-"), "GET", WIRE)),
-    ("url-not-verbatim", 400, lambda s: Sent(s.fabric.urls["SharedConfig"].replace("%5F", "_"), "GET", WIRE)),
+    ("url-not-verbatim", 400, lambda s: Sent(s.fabric.urls["SharedConfig"].replace("%2D", ""), "GET", WIRE)),
+    ("url-not-verbatim", 400, lambda s: Sent(
+        s.fabric.urls["SharedConfig"].replace("comp=config&type=sharedConfig", "type=sharedConfig&comp=config"),
+        "GET", WIRE)),
     ("url-not-verbatim", 400, lambda s: Sent(s.fabric.urls["SharedConfig"] + "&more=1", "GET", WIRE)),
     ("unknown-container", 410, lambda s: Sent(
         s.fabric.urls["SharedConfig"].replace(s.fabric.container, GUID), "GET", WIRE)),
@@ -339,6 +341,12 @@ def test_a_superseded_incarnation_is_gone_but_may_be_reported_for_a_while(scene)
     assert ask(scene.wire("/machine?comp=health"), "POST", XML, health(scene.fabric)).status == 200
     scene.machine.superseded[2] = time.time() - 3600
     assert ask(scene.wire("/machine?comp=health"), "POST", XML, health(scene.fabric)).status == 410
+    assert not scene.sim.violations
+
+
+def test_decoded_escapes_are_served_as_cloud_init_sends_them(scene):
+    url = scene.fabric.urls["SharedConfig"].replace("%2D", "-").replace("%5F", "_")
+    assert ask(url, headers=WIRE).status == 200
     assert not scene.sim.violations
 
 

@@ -16,7 +16,7 @@ RULES = {
     "unknown-path": "no fabric service has this path",
     "proxy": "the request came through a proxy (Via, Forwarded, X-Forwarded-For, Proxy-*, absolute target)",
     "wire-version": "x-ms-version is missing or is not a version that the service lists",
-    "url-not-verbatim": "a goal state URL was not used as given (escapes decoded, parameters changed)",
+    "url-not-verbatim": "a goal state URL was not used as given (path or parameters changed)",
     "unknown-container": "a container id that was never given to any machine",
     "unknown-instance": "a role instance id that does not belong to the container",
     "unknown-incarnation": "an incarnation that was never published",
