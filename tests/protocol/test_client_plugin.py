@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -461,6 +462,33 @@ def test_a_proxy_that_asks_for_a_password(tmp_path: Path, sim: Any, vm: Any, pac
     assert seen.headers["proxy-authorization"].startswith("Basic ")
     assert talk.artifacts.fetch([url]).uri == url  # loopback and the fabric go straight
     sim.violations.clear()
+
+
+def test_a_dead_proxy_does_not_betray_its_password(tmp_path: Path, sim: Any, vm: Any) -> None:
+    talk = Talk(tmp_path, sim, conf="HttpProxy.Host=http://ann:s3cret@127.0.0.1:1\nHttpProxy.Port=1\n")
+    for url in ("http://store.example/x?sig=y", "https://store.example/x?sig=y"):
+        with pytest.raises(FabricUnreachable) as raised:
+            talk.internet.request("GET", url)
+        assert "s3cret" not in str(raised.value)
+        assert "sig=y" not in str(raised.value)
+
+
+def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
+    files = [str(tmp_path / "key.pem"), str(tmp_path / "crt.pem")]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-nodes", "-newkey", "rsa:2048", "-subj", "/CN=127.0.0.1"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files[0], "-out", files[1]],
+        check=True,
+        capture_output=True,
+    )
+    with Simulator(blob_port=0, blob_tls=(files[1], files[0])) as sim:
+        sim.machine("vm01").publish(extensions=[])
+        url = sim.put_file("x.zip", b"content")
+        assert url.startswith("https://")
+        talk = Talk(tmp_path, sim)
+        with pytest.raises(FabricUnreachable, match=r"(?i)certificate"):
+            talk.internet.request("GET", url)
+        assert not sim.requests.select(service="blob")
 
 
 def test_logs(talk: Talk, vm: Any, sim: Any) -> None:

@@ -13,8 +13,8 @@ A valid pair is never replaced: another process may be waiting for an answer to 
 a subject key identifier, by which the host names the recipient. Keys are matched to certificates by public key;
 a key without a certificate is passed over; two certificates of one key both get it.
 
-Nothing secret is in memory of this package for long or on disk besides the .prv files: the PKCS#12 file that
-openssl writes has mode 0600 and is removed at once (at the next run, after a power cut).
+Nothing secret is on disk besides the private keys: what openssl decrypts goes into memory that is read as a file
+(memfd; where a system has none, a file of mode 0600 that is removed at once).
 
 Raises GoalStateInvalid (document or bundle cannot be used); CommandFailed stays inside.
 
@@ -26,6 +26,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 DOCUMENT = "the certificates document"
 PRIVATE, CERTIFICATE = "TransportPrivate.pem", "TransportCert.pem"
-SCRATCH = "Transport.opened"  # where openssl puts what it decrypts
 FORMAT = "Pkcs7BlobWithPfxContents"
 
 VALID_DAYS = 730
@@ -169,41 +169,60 @@ def from_base64(text: str, document: str, element: str) -> bytes:
 
 def decrypt(system: System, cms: bytes, lib: str, openssl: str, what: str = DOCUMENT) -> bytes:
     """What the CMS blob holds that was encrypted to our transport certificate."""
-    scratch = f"{lib}/{SCRATCH}"
     system.unforeseeable(f"decryption of {what}")
-    system = system.quietly()  # a file that is gone a moment later tells nobody anything
-    system.write(scratch, b"", secret=True)  # there with mode 0600 before openssl opens it
-    try:
-        system.run(
-            *(openssl, "cms", "-decrypt", "-binary", "-inform", "DER", "-inkey", f"{lib}/{PRIVATE}"),
-            *("-recip", f"{lib}/{CERTIFICATE}", "-out", scratch),
-            stdin=cms,
-            limit=OPENSSL_LIMIT,
-            reads=True,
-        )
-        return system.read(scratch)
-    except CommandFailed as error:
-        raise xml.invalid(what, "Data", f"it cannot be decrypted: {error}") from error
-    finally:
-        system.remove(scratch)
+    with _Scratch(system.quietly(), lib) as scratch:
+        try:
+            system.run(
+                *(openssl, "cms", "-decrypt", "-binary", "-inform", "DER", "-inkey", f"{lib}/{PRIVATE}"),
+                *("-recip", f"{lib}/{CERTIFICATE}", "-out", scratch.path),
+                stdin=cms,
+                limit=OPENSSL_LIMIT,
+                reads=True,
+            )
+        except CommandFailed as error:
+            raise xml.invalid(what, "Data", f"it cannot be decrypted: {error}") from error
+        return scratch.content()
 
 
 def open_bundle(system: System, cms: bytes, lib: str, openssl: str) -> Bundle:
     """Decrypt the blob and take the PKCS#12 file in it apart."""
-    scratch = f"{lib}/{SCRATCH}"
     pkcs12 = decrypt(system, cms, lib, openssl)
-    system = system.quietly()
-    system.write(scratch, pkcs12, secret=True)
+    reading = (openssl, "pkcs12", "-nodes", "-password", "pass:")
     try:
-        reading = (openssl, "pkcs12", "-nodes", "-password", "pass:", "-in", scratch)
-        opened = system.run(*reading, "-nomacver", limit=OPENSSL_LIMIT, ok=None, reads=True)
+        opened = system.run(*reading, "-nomacver", stdin=pkcs12, limit=OPENSSL_LIMIT, ok=None, reads=True)
         if opened.status != 0:  # some builds lack -nomacver
-            opened = system.run(*reading, limit=OPENSSL_LIMIT, reads=True)
+            opened = system.run(*reading, stdin=pkcs12, limit=OPENSSL_LIMIT, reads=True)
     except CommandFailed as error:
         raise xml.invalid(DOCUMENT, "Data", f"the bundle in it cannot be opened: {error}") from error
-    finally:
-        system.remove(scratch)
     return take_apart(opened.stdout, lambda kind, pem: _public_key(system, openssl, kind, pem))
+
+
+class _Scratch:
+    """A place for one program's output: memory with a path, gone with this process at the latest."""
+
+    def __init__(self, system: System, lib: str) -> None:
+        self._system, self._memory = system, -1
+        if hasattr(os, "memfd_create"):
+            self._memory = os.memfd_create("waagent")
+            self.path = f"/proc/{os.getpid()}/fd/{self._memory}"
+        else:
+            self.path = f"{lib}/Transport.{os.getpid()}.opened"
+
+    def __enter__(self) -> _Scratch:
+        if self._memory < 0:
+            self._system.write(self.path, b"", secret=True)  # there with mode 0600 before a program opens it
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._memory < 0:
+            self._system.remove(self.path)
+        else:
+            os.close(self._memory)
+
+    def content(self) -> bytes:
+        if self._memory < 0:
+            return self._system.read(self.path)
+        return os.pread(self._memory, os.fstat(self._memory).st_size, 0)
 
 
 def take_apart(pem: str, public_key: Callable[[str, str], str | None]) -> Bundle:

@@ -8,6 +8,7 @@ unseen. A request that got no byte of an answer on a kept connection is sent a s
 its method: what this agent sends means the same when it arrives twice. Environment variables, proxies, cookies
 and redirects do not exist here; internet addresses go through waagent/fabric/artifacts.py instead.
 
+clock     for the deadline; its monotonic() has to run, as sockets wait in real time
 timeout   seconds for the whole exchange, connecting included
 limit     bytes of body that are accepted (after removing the chunks' framing)
 into      a binary file that gets the body of a 200 piece by piece; Response.body is then empty

@@ -228,3 +228,12 @@ def test_a_password_that_is_none(machine: System) -> None:
     for password, message in (("%", "not base64"), ("AAAA", "cannot be decrypted"), (odd, "not UTF-16")):
         with pytest.raises(GoalStateInvalid, match=message):
             remote_access.password(machine, remote_access.RemoteUser("jit", password), LIB, OPENSSL)
+
+
+def test_systems_without_memory_files(machine: System, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    certificates.ensure_transport(machine, LIB)
+    tenant = keys.make("tenant")
+    bundle = certificates.open_bundle(machine, envelope(machine, keys.bundle("tenant")), LIB, OPENSSL)
+    assert [thumbprint for thumbprint, _, _ in bundle.certificates] == [tenant]
+    assert names(machine) == ["TransportCert.pem", "TransportPrivate.pem"]
