@@ -5,13 +5,14 @@ import base64
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 import zipfile
 
 import pytest
 
-from waagent.simulator import Simulator, make_certificate
+from waagent.simulator import Simulator, SimulatorError, make_certificate
 
 from .simulator_client import (
     WIRE,
@@ -488,3 +489,21 @@ def test_ovf_env_follows_the_schema(sim, tmp_path):
     assert settings.findtext(f"{wa}SSH/{wa}KeyPairs/{wa}KeyPair/{wa}Fingerprint") == pair.thumbprint
     platform = root.find(f"{wa}PlatformSettingsSection/{wa}PlatformSettings")
     assert platform.findtext(f"{wa}ProvisionGuestAgent") == "true"
+
+
+@pytest.mark.skipif(shutil.which("genisoimage") is None, reason="genisoimage is not installed")
+def test_the_dvd_holds_the_document_and_is_private(machine, tmp_path):
+    image = tmp_path / "dvd.iso"
+    assert machine.write_iso(image) == "genisoimage"
+    read = subprocess.run(["isoinfo", "-J", "-x", "/ovf-env.xml", "-i", str(image)], capture_output=True, check=True)
+    assert read.stdout.decode() == machine.ovf_env()
+    assert image.stat().st_mode & 0o777 == 0o600
+    # The volume recognition sequence of UDF, which the platform's DVD has beside ISO 9660.
+    assert b"NSR02" in image.read_bytes()[0x8000:0x18000]
+
+
+def test_without_a_program_for_images_the_message_says_so(machine, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SimulatorError, match="none of genisoimage, mkisofs, xorriso is installed"):
+        machine.write_iso(tmp_path / "dvd.iso")
+    assert not (tmp_path / "dvd.iso").exists()

@@ -96,10 +96,10 @@ def write_image(text: str, path: Union[str, os.PathLike[str]]) -> str:
     SimulatorError if no such program is installed. The image holds secrets: mode 0600.
     """
     where = os.fspath(path)
-    os.close(os.open(where, os.O_WRONLY | os.O_CREAT, 0o600))
     for program, options in IMAGE_PROGRAMS:
         if shutil.which(program) is None:
             continue
+        os.close(os.open(where, os.O_WRONLY | os.O_CREAT, 0o600))
         with tempfile.TemporaryDirectory(prefix="waagent-simulator-") as directory:
             write_directory(text, directory)
             os.chmod(os.path.join(directory, "ovf-env.xml"), 0o644)
