@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-NOT_VERBS = ("__init__", "__main__", "legacy", "text")
+NOT_VERBS = ("__init__", "__main__", "boot_plot", "hook_text", "legacy", "text", "validate_hook")
 
 
 def verbs() -> list[str]:

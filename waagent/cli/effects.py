@@ -1,13 +1,13 @@
 """waagent effects: everything the agent did to this machine, oldest first.
 
-Exit status: 0.
+Reads the effects journal, which is root's. Exit status: 0; 1 for who may not read it.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from waagent.cli.why import render
+from waagent.cli.why import as_json, render
 from waagent.system import System, effects
 
 SUMMARY = "list what the agent did to this machine"
@@ -29,7 +29,7 @@ def main(args: argparse.Namespace, system: System) -> int:
     if args.last is not None:
         records = records[-args.last :] if args.last > 0 else []
     if args.format == "json":
-        print("[" + ",\n ".join(record.line().decode().strip() for record in records) + "]")
+        print(as_json(records))
     elif records:
         print(render(records))
     return 0

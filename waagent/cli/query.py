@@ -1,6 +1,9 @@
 """waagent query [KEY]: what is known about this instance, by dotted key (ovf.host_name, fabric.endpoint).
 
-Anyone may ask for public facts; secret ones are answered to root alone. Exit status: 0, or 1 for an unknown key.
+Anyone may ask for public facts; secret ones are answered to root alone. A text is printed as it is, anything else as
+JSON; with --format json a text too. --all (or no KEY) prints {"schema": 1, "vm_id", "facts", "secrets": names}.
+
+Exit status: 0; 1 for a key that is not known, a secret one without root, or before there is any instance data.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import sys
 from typing import Any
 
 from waagent.instance.store import Store, find
+from waagent.runner.situation import state_directory
 from waagent.system import System
 
 SUMMARY = "show instance data"
@@ -25,17 +29,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, system: System) -> int:
-    from waagent.runner.situation import situation
-
-    _, settings = situation(system)
-    lib = settings.text("Lib.Dir") or "/var/lib/waagent"
+    lib = state_directory(system)
     try:
         public = json.loads(system.read(f"{lib}/instance/public.json"))
     except (FileNotFoundError, ValueError):
         print("waagent query: no instance data yet; the local stage has not run", file=sys.stderr)
         return 1
     if args.list_keys:
-        print("\n".join(sorted(_keys(public["facts"])) + [f"{key} (secret)" for key in public["secrets"]]))
+        keys = sorted(_keys(public["facts"]))
+        if args.format == "json":
+            print(json.dumps({"schema": 1, "public": keys, "secret": public["secrets"]}, indent=1))
+        else:
+            print("\n".join(keys + [f"{key} (secret)" for key in public["secrets"]]))
         return 0
     if args.all or args.key is None:
         print(json.dumps(public, indent=1, sort_keys=True))

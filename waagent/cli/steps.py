@@ -1,19 +1,20 @@
 """waagent steps [STAGE]: the merged order of steps, what each replaces, what is masked, what is refused and why.
 
-Nothing is run to find this out. Exit status: 0, or 1 when a file was refused.
+Nothing is run to find this out. Exit status: 0; 1 when a file was refused; 2 for a stage that is none.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from typing import Any
 
 from waagent.cli import text
 from waagent.runner import steps
-from waagent.runner.places import HIGHER, STAGES
+from waagent.runner.places import STAGES
 from waagent.system import System
-from waagent.system.vendor import vendor_directory
 
 SUMMARY = "list the steps in the order in which they run, and what overrides what"
 
@@ -25,28 +26,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, system: System) -> int:
     if args.stage and args.stage not in STAGES and not args.stage.startswith("on-"):
-        print(f"waagent steps: there is no stage {args.stage!r}: the stages are {', '.join(STAGES)}")
-        return 1
-    names = [args.stage] if args.stage else [*STAGES, *_events(system)]
+        told = f"there is no stage {args.stage!r}: the stages are {', '.join(STAGES)}, and on-EVENT"
+        print(f"waagent steps: {told}", file=sys.stderr)
+        return 2
+    names = [args.stage] if args.stage else [*STAGES, *(f"on-{event}" for event in steps.events(system))]
     listings = [steps.discover(system, name) for name in names]
     if args.format == "json":
         print(json.dumps({"schema": 1, "stages": [as_dict(listing) for listing in listings]}, indent=1))
     else:
         print("\n\n".join(render(listing) for listing in listings))
+    unread = [item for listing in listings for item in listing.refused if item.reason.endswith("Permission denied")]
+    if unread and os.geteuid() != 0:
+        print(f"waagent steps: {len(unread)} files are for root's eyes; as root all are listed", file=sys.stderr)
     return 1 if any(listing.refused for listing in listings) else 0
-
-
-def _events(system: System) -> list[str]:
-    """The on-<event> directories there are, in any place."""
-    import os
-
-    folders = [os.path.join(vendor_directory(system), "modules")]
-    folders += [str(system.path(folder)) for _, folder in HIGHER]
-    found: set[str] = set()
-    for folder in folders:
-        if os.path.isdir(folder):
-            found.update(name for name in os.listdir(folder) if name.startswith("on-"))
-    return sorted(found)
 
 
 def as_dict(listing: steps.Listing) -> dict[str, Any]:

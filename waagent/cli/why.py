@@ -1,6 +1,7 @@
 """waagent why PATH: which step changed this file, when, and in which way.
 
-Reads the effects journal; for a directory, all below it. Exit status: 0, or 1 when the agent never changed it.
+Reads the effects journal, which is root's; for a directory, all below it. The path may also be that of a program
+that was run. Exit status: 0, or 1 when the agent never changed it.
 """
 
 from __future__ import annotations
@@ -34,10 +35,16 @@ def main(args: argparse.Namespace, system: System) -> int:
         print(f"waagent why: the agent has no record of changing {path}", file=sys.stderr)
         return 1
     if args.format == "json":
-        print("[" + ",\n ".join(record.line().decode().strip() for record in records) + "]")
+        print(as_json(records))
     else:
         print(render(records))
     return 0
+
+
+def as_json(records: list[effects.Record]) -> str:
+    """{"schema": 1, "effects": [{time, stage, step, kind, path or argv, note}]}, one effect a line."""
+    lines = ",\n ".join(record.line().decode().strip() for record in records)
+    return f'{{"schema": 1, "effects": [{lines}]}}'
 
 
 def render(records: list[effects.Record]) -> str:
@@ -45,4 +52,4 @@ def render(records: list[effects.Record]) -> str:
     return text.columns(rows)
 
 
-__all__ = ["SUMMARY", "arguments", "main", "render"]
+__all__ = ["SUMMARY", "arguments", "as_json", "main", "render"]

@@ -68,13 +68,13 @@ def of_python(source: bytes, file: str) -> Declaration:
     return Declaration(_module(words, file))
 
 
-def of_program(head: bytes, file: str, inherited: Module | None) -> Declaration:
+def of_program(head: bytes, file: str, inherited: Module | None, limit: float = 60.0) -> Declaration:
     """Take the header out of a program's first 4 KiB.
 
-    A program that replaces a module has that module's declaration but for what its header says.
-    Raises StageError for a header that cannot be used.
+    A program that replaces a module has that module's declaration but for what its header says; `limit` is what
+    holds where neither says it. Raises StageError for a header that cannot be used.
     """
-    base = inherited or Module(summary="")
+    base = inherited or Module(summary="", limit=limit)
     match = _HEADER.search(head[:HEAD])
     if match is None:
         return Declaration(base)
@@ -92,6 +92,11 @@ def of_program(head: bytes, file: str, inherited: Module | None) -> Declaration:
         words["on_failure"] = words.pop("on-failure")
     fields = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
     return Declaration(_module({**fields, **words}, file), before, after)
+
+
+def has_header(content: bytes) -> bool:
+    """Whether a program carries a header line that counts."""
+    return _HEADER.search(content[:HEAD]) is not None
 
 
 def _module(words: dict[str, Any], file: str) -> Module:

@@ -24,6 +24,10 @@ HIGHER = (
 STAGES = ("local", "network", "config", "final", "periodic")
 
 
+# Seconds that a program may take where its header says nothing; elsewhere a minute.
+LIMITS = {"config": 300.0, "final": 900.0}
+
+
 class Place(NamedTuple):
     """One directory of steps: its rank, the path to show, where it really is, and the top of what is checked."""
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from waagent.errors import WaagentError
 from waagent.system import System
 from waagent.system.vendor import profiles_directory
+
+LIB = "/var/lib/waagent"
 
 if TYPE_CHECKING:
     from waagent.config import Config
@@ -29,3 +32,11 @@ def situation(system: System) -> tuple[DistroProfile, Config]:
         f"distro profile {profile.name}",
     )
     return profile, loaded
+
+
+def state_directory(system: System) -> str:
+    """Lib.Dir; for verbs that only look, its default where profile or configuration cannot be read."""
+    try:
+        return situation(system)[1].text("Lib.Dir") or LIB
+    except (WaagentError, OSError):
+        return LIB

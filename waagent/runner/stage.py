@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from waagent.errors import StageError, WaagentError
 from waagent.instance.store import Store, find
-from waagent.module import Context, StepResult
+from waagent.module import Context, Module, StepResult
 from waagent.runner import definition, durations, periodic, program, python_step, steps
 from waagent.runner.child import Ended, run_child
 from waagent.runner.guard import Minded
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from waagent.distro import DistroProfile
 
 ALREADY_RUNNING = 75
+# Seconds that an event's hook gets even when the budget of the stage is used up.
+HOOK_AT_LEAST = 10.0
 # Seconds to wait before a program that failed for now is tried again; its limit is for all its tries.
 BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
@@ -93,6 +95,23 @@ def run_stage(
         return _Run(system, stage, listing, config, profile, wish, minded or Minded(_unwatched)).run()
 
 
+def run_event(
+    system: System, event: str, data: dict[str, Any], config: Config, profile: DistroProfile
+) -> StageOutcome:
+    """Run the hooks of on-<event>/ for a verb that is no stage; status is 1 when one of them failed."""
+    listing = steps.discover(system, f"on-{event}")
+    hooks = [replace(hook, module=_as_event_hook(hook.module)) for hook in listing.steps]
+    listing = replace(listing, steps=tuple(hooks))
+    stage = definition.Stage(f"on-{event}", f"hooks of {event}", 0, "")
+    wish = Wish(event=event, event_data=data)
+    return _Run(system, stage, listing, config, profile, wish, Minded(_unwatched)).run()
+
+
+def _as_event_hook(module: Module) -> Module:
+    """Each time its event happens, and of no consequence for the machine."""
+    return replace(module, frequency="always", essential=False)
+
+
 class _Run:
     def __init__(
         self,
@@ -137,6 +156,8 @@ class _Run:
                 self._introduce()
             self._check_turn()
             failed = self._run_steps()
+            if self.schedule is not None and self.wish.event and not self.wish.only:
+                self._hooks_of(self.wish.event, self.wish.event_data)
             state = "failed" if failed else "done"
         finally:
             if self.schedule is not None:
@@ -278,7 +299,16 @@ class _Run:
 
     def _left_out(self, step: Step) -> str | None:
         """Why the step does not run now, or None."""
-        module = step.module
+        reason = self._not_for_here(step.module)
+        if reason is not None or self.wish.force:
+            return reason
+        done = self.semaphores.done(step)
+        if done is None:
+            return None
+        return f"done already ({step.module.frequency}, {done.get('end', 'at an unknown time')})"
+
+    def _not_for_here(self, module: Module) -> str | None:
+        """Why a step's `distros` or `when` keeps it from running, or None."""
         if module.distros and not set(module.distros) & set(self.profile.names):
             return f"for {', '.join(module.distros)} only; this is {self.profile.name}"
         for condition in module.when:
@@ -290,10 +320,6 @@ class _Run:
             told = str(value).lower() if isinstance(value, bool) else str(value)
             if (sign and told != wanted) or (not sign and not value):
                 return f"{key} is {told}"
-        if not self.wish.force:
-            done = self.semaphores.done(step)
-            if done is not None:
-                return f"done already ({module.frequency}, {done.get('end', 'at an unknown time')})"
         return None
 
     def _execute(self, step: Step) -> Report:
@@ -413,11 +439,19 @@ class _Run:
         for refused in listing.refused:
             self.log.warning(str(refused))
         for hook in listing.steps:
-            self._hook(replace(hook, module=replace(hook.module, essential=False)), event, data)
+            self._hook(replace(hook, module=_as_event_hook(hook.module)), event, data)
 
     def _hook(self, hook: Step, event: str, data: dict[str, Any]) -> None:
+        """Run one event hook, briefly where the budget is used up. What it emits is not followed."""
         ctx = replace(self._context(hook), event=event, event_data=data)
-        report = self._in_child(hook, ctx, hook.module.limit)
+        left = self.stage.budget - (self.system.clock.monotonic() - self.began)
+        reason = self._not_for_here(hook.module)
+        if reason is None:
+            report = self._in_child(hook, ctx, min(hook.module.limit, max(left, HOOK_AT_LEAST)))
+        else:
+            report = Report("skipped", reason)
+        if report.kind in ("changed", "unchanged"):
+            report = self._keep_facts(report)
         record: dict[str, Any] = {
             "name": hook.name,
             "path": hook.path,

@@ -115,6 +115,17 @@ def discover(system: System, stage: str) -> Listing:
     return Listing(stage, tuple(steps), tuple(masked.values()), tuple(refused), tuple(notes))
 
 
+def events(system: System) -> list[str]:
+    """The names of the events that have a directory of hooks, in any place."""
+    found: set[str] = set()
+    for place in places.step_places(system, ""):
+        try:
+            found.update(name[3:] for name in os.listdir(place.real) if name.startswith("on-"))
+        except OSError:
+            continue
+    return sorted(found)
+
+
 def _look_into(place: places.Place, refused: list[Refused]) -> _Found:
     """List one directory; what does not fit goes to `refused`."""
     found = _Found(place)
@@ -177,7 +188,9 @@ def _step(
     if python:
         declared = declaration.of_python(content, real)
     else:
-        declared = declaration.of_program(content, real, below.module if below else None)
+        declared = declaration.of_program(
+            content, real, below.module if below else None, places.LIMITS.get(stage, 60.0)
+        )
     return Step(
         stage=stage,
         name=name,

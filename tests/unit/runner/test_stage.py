@@ -9,7 +9,9 @@ import time
 
 import pytest
 
-from tests.unit.runner.conftest import Machine
+import waagent.config
+import waagent.distro
+from tests.unit.runner.conftest import TOP, Machine
 from waagent.errors import StageError
 from waagent.system import effects
 
@@ -436,3 +438,38 @@ def test_a_full_disk_is_one_clear_failure(machine: Machine) -> None:
     finally:
         subprocess.run(["umount", str(machine.root / "full")], check=True)
     assert "cannot write /full/x: No space left on device" in record["message"]
+
+
+def test_event_hooks_keep_facts_and_heed_their_conditions(machine: Machine) -> None:
+    machine.module("vendor/final/20-report.py", "ctx.emit('ready')\nreturn changed('x')")
+    machine.add("admin/on-ready/10-fact.sh", '#!/bin/sh\necho colour=red >"$WAAGENT_OUTPUT"\n')
+    machine.add("admin/on-ready/20-not-here.sh", "#!/bin/sh\n# waagent: {distros: plan9}\nexit 1\n")
+    machine.add("admin/on-ready/30-if-red.sh", '#!/bin/sh\n# waagent: {when: "hooks.fact.colour=red"}\nexit 0\n')
+    outcomes = {record["name"]: record["outcome"] for record in machine.run("final").records}
+    assert outcomes == {"report": "changed", "fact": "changed", "not-here": "skipped", "if-red": "changed"}
+
+
+def test_the_hooks_of_an_event_run_after_the_steps_that_wait_for_it(machine: Machine) -> None:
+    machine.module("vendor/periodic/10-x.py", on=("goal-state",), frequency="always")
+    machine.add("admin/on-goal-state/10-tell.sh", "#!/bin/sh\necho \"after $WAAGENT_EVENT\"\n")
+    assert [record["name"] for record in machine.run("periodic", event="goal-state").records] == ["x", "tell"]
+    assert "periodic/tell after goal-state" in machine.log()
+
+
+def test_an_event_of_a_verb_runs_its_hooks_each_time(machine: Machine) -> None:
+    from waagent.runner.stage import run_event
+
+    machine.add("admin/on-deprovision/10-tell.sh", "#!/bin/sh\ngrep -o '\"name\": \"deprovision\", \"keep\": true'\n")
+    machine.add("admin/on-deprovision/20-bad.sh", "#!/bin/sh\nexit 3\n")
+    profile = waagent.distro.load(str(machine.root), str(TOP / "data/distros"))
+    for _ in range(2):
+        outcome = run_event(machine.system(), "deprovision", {"keep": True}, waagent.config.from_text(""), profile)
+        assert [record["outcome"] for record in outcome.records] == ["changed", "failed"]
+        assert outcome.status == 1
+
+
+@pytest.mark.parametrize(("stage", "limit"), [("local", 60), ("config", 300), ("final", 900), ("on-ready", 60)])
+def test_the_limit_of_a_program_follows_its_stage(machine: Machine, stage: str, limit: float) -> None:
+    machine.add(f"admin/{stage}/20-x.sh", "#!/bin/sh\n")
+    (step,) = machine.steps(stage).steps
+    assert step.module.limit == limit
