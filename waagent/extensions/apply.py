@@ -14,47 +14,27 @@ Source: extensions 4.1 - 4.9, 5.3, 5.4, 9.4.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
-from waagent.errors import ExtensionError, SystemRefused, WaagentError
+from waagent.errors import ExtensionError, WaagentError
 from waagent.extensions import commands, packages, plan, policy, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
-from waagent.extensions.journal import Journal, boot_id, read_json, save_json
-from waagent.extensions.layout import Layout, objection
+from waagent.extensions.journal import Journal, boot_id, read_json
+from waagent.extensions.layout import Layout
 from waagent.extensions.observe import observe
 from waagent.extensions.observe import packages as packages_on_disk
 from waagent.extensions.packages import Source
 from waagent.extensions.plan import Operation, Pair, Refusal
 from waagent.extensions.steps import Announce, Rules, Steps, remove_version
+from waagent.extensions.verdicts import Fate, Verdicts
 from waagent.fabric.desired import ENABLED, Desired, Handler
 from waagent.system import System
 
 SUPPORTED_FEATURES = ("MultipleExtensionsPerHandler",)
 UNSUPPORTED = 2001
-DENIED_ENABLE, DENIED_OTHER = 1009, 1010
-
-_OPERATION_NAMES = {
-    "download": "Download",
-    "initialise": "Download",
-    "install": "Install",
-    "enable": "Enable",
-    "disable": "Disable",
-    "uninstall": "UnInstall",
-    "update": "Update",
-}
-
-
-class Fate(NamedTuple):
-    """How one pair fared: label, succeeded | failed | skipped, and why."""
-
-    label: str
-    result: str
-    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,6 +70,7 @@ class Engine:
         self._journal = Journal(system, layout)
         self._shown: tuple[Handler, ...] = ()  # as the status report sees them
         self._steps = Steps(system, layout, source, self._rules, self._journal, announce)
+        self._verdicts = Verdicts(system, layout, self._steps.notes)
 
     def process(
         self, desired: Desired, *, features: tuple[str, ...] = SUPPORTED_FEATURES, honour_hold: bool = True
@@ -97,20 +78,20 @@ class Engine:
         """Bring the machine to what is desired, as far as it goes. Raises only what hits the engine itself."""
         unknown = [name for name in desired.required_features if name not in features]
         if unknown:
-            self._show((), "unsupported")
+            self._verdicts.show((), "unsupported")
             message = f"the goal state requires features that this agent does not have: {', '.join(unknown)}"
-            self._record(desired, {"status": "Failed", "code": UNSUPPORTED, "message": message})
+            self._verdicts.record(desired, {"status": "Failed", "code": UNSUPPORTED, "message": message})
             return Summary("unsupported", notes=(message,))
         if desired.on_hold and honour_hold:
-            self._show(desired.handlers, "held")
-            self._record(desired, None)
+            self._verdicts.show(desired.handlers, "held")
+            self._verdicts.record(desired, None)
             return Summary("held")
         try:
             return self._process(desired)
         except WaagentError as error:
             # Not marked as done, so that it is taken up again; but the platform is told.
             trouble: dict[str, object] = {"status": "Failed", "code": handlers.UNKNOWN, "message": error.message}
-            self._write(partial(self._record, desired, trouble, done=False))
+            self._verdicts.write(partial(self._verdicts.record, desired, trouble, done=False))
             raise
 
     def _process(self, desired: Desired) -> Summary:
@@ -126,11 +107,13 @@ class Engine:
             config_file=self._rules.config_file,
         )
         self._shown = desired.handlers
-        self._show(self._shown, "")
+        self._verdicts.show(self._shown, "")
         fates = self._turns(desired, refusals)
         if self._rules.enabled:
             self._clean_up(desired)
-        self._record(desired, {"status": "Success", "code": 0, "message": "GoalState executed successfully"})
+        self._verdicts.record(
+            desired, {"status": "Success", "code": 0, "message": "GoalState executed successfully"}
+        )
         self._journal.finish()
         return Summary("processed", tuple(fates), (*self._steps.notes, *self._journal.troubles))
 
@@ -154,7 +137,7 @@ class Engine:
         try:
             self._steps.settle(pair, operation, command, ended)
         except ExtensionError as error:
-            self._fail(pair, operation, error)
+            self._verdicts.fail(pair, operation, error)
             self._journal.ended(pair.id, "failed", error.message)
         else:
             if operation.verb == "enable":
@@ -202,7 +185,7 @@ class Engine:
         self._shown = tuple(
             replace(one, version=version) if one.name == handler.name else one for one in self._shown
         )
-        self._show(self._shown, "")
+        self._verdicts.show(self._shown, "")
         return pair._replace(handler=replace(handler, version=version))
 
     def _settled_or_not(self, pair: Pair, ahead: Ahead) -> Pair:
@@ -211,29 +194,6 @@ class Engine:
             return self._settled(pair, ahead)
         except ExtensionError:
             return pair
-
-    def _show(self, wanted: tuple[Handler, ...], mode: str) -> None:
-        """Tell the status report which handlers there are, at which versions (report.py)."""
-        shown = [
-            {
-                "name": handler.name,
-                "version": handler.version,
-                "state": handler.state,
-                "multi_config": handler.multi_config,
-                "settings": [
-                    {
-                        "instance": one.name if handler.multi_config else "",
-                        "sequence": one.sequence,
-                        "state": one.state,
-                    }
-                    for one in handler.settings
-                ],
-            }
-            for handler in wanted
-            if "/" not in handler.name + handler.version
-        ]
-        document = {"mode": mode, "handlers": shown}
-        save_json(self._system, self._layout, self._layout.current, document, durable=False)
 
     # -- the turns -------------------------------------------------------------------------------------------
 
@@ -250,13 +210,13 @@ class Engine:
                 if fate.result == "succeeded":
                     pair = self._settled_or_not(pair, ahead)
             elif refusal is not None and refusal.before_dependencies:
-                fate = self._refuse(pair, refusal)
+                fate = self._verdicts.refuse(pair, refusal)
             elif broken:
                 release = ahead.settled(pair.handler)
                 version = release.version if release is not None else pair.handler.version
-                fate = self._skip(pair, version, broken)
+                fate = self._verdicts.skip(pair, version, broken)
             elif refusal is not None:
-                fate = self._refuse(pair, refusal)
+                fate = self._verdicts.refuse(pair, refusal)
             else:
                 pair, fate = self._turn(pair, ahead)
             self._journal.ended(pair.id, fate.result, fate.message)
@@ -276,97 +236,11 @@ class Engine:
                 self._steps.perform(pair, operation)
         except ExtensionError as error:
             self._journal.updates.pop(pair.handler.name, None)
-            self._fail(pair, operation, error)
+            self._verdicts.fail(pair, operation, error)
             return pair, Fate(pair.label, "failed", error.message)
         if self._journal.updates.pop(pair.handler.name, None) is not None:
             self._journal.save()
         return pair, Fate(pair.label, "succeeded")
-
-    def _fail(self, pair: Pair, operation: Operation | None, error: ExtensionError) -> None:
-        """Tell the platform why this pair failed, at the level where it looks."""
-        version = operation.target if operation else pair.handler.version
-        name = _OPERATION_NAMES.get(operation.verb) if operation else "Download"
-        of_instance = bool(pair.instance) and operation is not None and operation.verb == "enable"
-        denied = error.facts.get("denied") is True
-        if of_instance:
-            message = f"{pair.label} could not be enabled: [MultiConfigExtensionEnableError] {error.message}"
-            self._error_status(pair, version, name, -1, message)
-            return
-        self._handler_status(pair, version, error.code, error.message, denied)
-        if pair.instance or denied:
-            self._error_status(pair, version, name, error.code, error.message, overwrite=denied)
-
-    def _refuse(self, pair: Pair, refusal: Refusal) -> Fate:
-        """Report a pair that is not processed; its message is at both levels when it was to be enabled."""
-        wanted = pair.handler.state == ENABLED
-        code = refusal.code
-        if code is None:
-            code = DENIED_ENABLE if wanted else DENIED_OTHER
-        version = self._reported_version(pair)
-        if version is not None:
-            denied = refusal.code is None
-            self._handler_status(pair, version, code, refusal.message, denied)
-            if pair.instance or (denied and wanted):
-                operation = refusal.operation
-                self._error_status(pair, version, operation, code, refusal.message, overwrite=denied and wanted)
-        return Fate(pair.label, "failed", refusal.message)
-
-    def _skip(self, pair: Pair, version: str, why: str) -> Fate:
-        message = f"{pair.label} was skipped: {why}"
-        known = self._system.exists(self._layout.handler_status(pair.handler.name, version))
-        if not pair.instance or not known:
-            self._handler_status(pair, version, -1, message, False)
-        self._error_status(pair, version, "ExtensionProcessing", -1, message)
-        return Fate(pair.label, "skipped", message)
-
-    def _reported_version(self, pair: Pair) -> str | None:
-        """The version whose directory a refusal is written to; None when its names cannot be."""
-        instances = tuple(one.name for one in pair.handler.settings)
-        if objection(pair.handler.name, pair.handler.version, instances):
-            return None
-        return pair.handler.version
-
-    def _handler_status(self, pair: Pair, version: str, code: int, message: str, denied: bool) -> None:
-        self._write(
-            lambda: handlers.write_status(
-                self._system,
-                self._layout,
-                pair.handler.name,
-                version,
-                handlers.NOT_READY,
-                code,
-                message,
-                denied=denied,
-                multi_config=pair.handler.multi_config,
-            )
-        )
-
-    def _error_status(
-        self, pair: Pair, version: str, operation: str | None, code: int, message: str, overwrite: bool = False
-    ) -> None:
-        if pair.settings is None:
-            return
-        self._write(
-            lambda: handlers.write_error_status(
-                self._system,
-                self._layout,
-                pair.handler.name,
-                version,
-                pair.instance,
-                pair.sequence,
-                operation=operation,
-                code=code,
-                message=message,
-                overwrite=overwrite,
-            )
-        )
-
-    def _write(self, action: Callable[[], object]) -> None:
-        """A status that cannot be written (a full disk) is noted; the other handlers go on."""
-        try:
-            action()
-        except SystemRefused as error:
-            self._steps.notes.append(str(error))
 
     def _await(self, pair: Pair) -> str:
         """Wait until the pair's status file tells its end; "" for success, else why its dependants are skipped."""
@@ -398,22 +272,10 @@ class Engine:
         observed = observe(self._system, self._layout)
         for one in observed.handlers:
             if one.name not in named:
-                self._write(partial(remove_version, self._system, self._layout, one.name, one.version))
+                self._verdicts.write(partial(remove_version, self._system, self._layout, one.name, one.version))
         for name, version in packages_on_disk(self._system, self._layout):
             if name not in named and observed.find(name, version) is None:
-                self._write(partial(self._system.remove, self._layout.package(name, version)))
+                self._verdicts.write(partial(self._system.remove, self._layout.package(name, version)))
         for handler in list(self._journal.updates):
             if handler not in named:
                 del self._journal.updates[handler]
-
-    def _record(self, desired: Desired, aggregate: dict[str, object] | None, done: bool = True) -> None:
-        """Write down that this goal state is done; a held one leaves the last aggregate as it is."""
-        before = read_json(self._system, self._layout.processed).get("aggregate")
-        if aggregate is not None:
-            aggregate = {**aggregate, "timestamp": self._system.clock.stamp(), "sequence": desired.sequence}
-        document = {
-            "identity": desired.identity if done else "",
-            "boot": boot_id(self._system),
-            "aggregate": aggregate if aggregate is not None else before,
-        }
-        save_json(self._system, self._layout, self._layout.processed, document)

@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from waagent.errors import ExtensionError
-from waagent.extensions import texts
+from waagent.extensions import command_log, texts
 from waagent.extensions.layout import Layout
 from waagent.system import Effect, System
 from waagent.system.command import PATH
@@ -40,7 +40,6 @@ TIMED_OUT_CODE = 1011
 
 OUTPUT_FILE_LIMIT = 1024 * 1024
 GRACE = 5.0  # seconds for the kernel to clear away what was killed
-LOG_LIMIT = 10 * 1024 * 1024
 _AROUND = """printf '%s' "$$" > "$1/began"
 /bin/sh -c "$2"
 code=$?
@@ -100,7 +99,7 @@ def run(
     folder = f"{layout.running}/{name}"
     for directory in (layout.own, layout.running, folder):
         os.makedirs(str(system.path(directory)), mode=0o700, exist_ok=True)
-    _log(system, layout, command, f"{system.clock.stamp()} {line}\n{_shown(command.environment)}\n")
+    _log(system, layout, command, f"{system.clock.stamp()} {line}\n{command_log.shown(command.environment)}\n")
     unit = name if _has_systemd(system) else ""
     starting(Running(folder, f"{unit}.scope" if unit else "", system.clock.boot() + command.limit))
     ended = _run(system, layout, command, line, unit, folder)
@@ -376,36 +375,5 @@ def _noexec(system: System, lib: str) -> str:
     return f"; {best} is mounted noexec, so no handler can run from {lib}: mount it with exec"
 
 
-# -- the handler's CommandExecution.log ----------------------------------------------------------------------
-
-
-def _shown(environment: Mapping[str, str]) -> str:
-    return "\n".join(f"  {name}={value}" for name, value in sorted(environment.items()))
-
-
 def _log(system: System, layout: Layout, command: Command, text: str) -> None:
-    """Append to the handler's log of commands; a log that cannot be written stops nothing."""
-    path = str(system.path(layout.command_log(command.handler, command.instance)))
-    lines = "\n".join(line for line in text.splitlines() if line.strip()) + "\n"
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        with open(os.open(path, flags, 0o600), "ab") as stream:
-            stream.write(lines.encode("utf-8", "replace"))
-            size = stream.tell()
-        if size > LOG_LIMIT * 2:
-            _keep_end(path)
-    except OSError:
-        return
-
-
-def _keep_end(path: str) -> None:
-    """Keep the last 10 MiB, from the start of a line."""
-    with open(path, "rb") as stream:
-        stream.seek(-LOG_LIMIT, os.SEEK_END)
-        stream.readline()
-        kept = stream.read()
-    fresh = path + ".new"
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as stream:
-        stream.write(kept)
-    os.replace(fresh, path)
+    command_log.append(system, layout.command_log(command.handler, command.instance), text)
