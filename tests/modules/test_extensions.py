@@ -1,0 +1,76 @@
+"""When the step of the extensions has nothing to do, and what it waits for."""
+
+from __future__ import annotations
+
+import pytest
+
+from waagent.extensions.journal import read_json
+from waagent.fabric import cache
+from waagent.fabric.cache import FabricState
+from waagent.fabric.desired import Desired, Handler
+from waagent.fabric.goal_state import GoalState
+
+MODULE = "periodic/20-extensions.py"
+CLOUD_INIT = ("cloud-init", "status", "--wait")
+
+
+@pytest.fixture
+def goal_state(ctx):
+    def write(*handlers: Handler, outdated: bool = False, **more) -> None:
+        desired = Desired("fabric", "incarnation:1", "1", handlers=handlers, **more)
+        state = FabricState("127.0.0.1:1:1", GoalState("1", "c", "i"), desired, outdated=outdated)
+        cache.write(ctx.system, state, ctx.lib)
+
+    return write
+
+
+def test_without_a_goal_state_it_is_skipped(module, ctx):
+    assert module.run(ctx).kind == "skipped"
+
+
+def test_an_outdated_goal_state_is_left_alone(module, ctx, goal_state):
+    goal_state(outdated=True)
+    assert module.run(ctx).kind == "skipped"
+    assert not ctx.system.exists(f"{ctx.lib}/extensions")
+
+
+def test_an_empty_goal_state_is_processed_once(module, ctx, goal_state):
+    goal_state()
+    assert module.run(ctx).kind == "changed"
+    assert read_json(ctx.system, f"{ctx.lib}/extensions/processed.json")["aggregate"]["status"] == "Success"
+    assert module.run(ctx).kind == "unchanged"
+    ctx.event_data = {"again": True}
+    assert module.run(ctx).kind == "changed"
+
+
+def test_on_hold_nothing_is_done_unless_it_is_switched_off(module, ctx, goal_state, declared):
+    goal_state(on_hold=True)
+    assert "held" in module.run(ctx).message
+    other = declared(conf="EnableOverProvisioning=n\n")
+    other.event_data = {"again": True}
+    assert "processed" in module.run(other).message
+
+
+def test_the_outcome_counts_failures_and_notes_why(module, ctx, goal_state):
+    goal_state(Handler("Contoso.Bad", "1.0", invalid="it makes no sense"))
+    assert module.run(ctx).message == "processed incarnation:1: 1 extensions, 1 of them failed"
+    assert any("it makes no sense" in note for note in ctx.notes)
+
+
+def test_73_cloud_init_is_awaited_once_in_a_boot_and_whatever_it_says(module, declared, goal_state, script):
+    goal_state(Handler("Contoso.Bad", "1.0", invalid="x"))
+    ctx = declared(conf="Extensions.WaitForCloudInit=y\nExtensions.WaitForCloudInitTimeout=60\n")
+    script.on(*CLOUD_INIT, status=1)
+    module.run(ctx)
+    ctx.event_data = {"again": True}
+    module.run(ctx)
+    assert script.ran == [CLOUD_INIT]
+    assert any("cloud-init" in note for note in ctx.notes)
+
+
+def test_a_policy_that_cannot_be_used_fails_every_extension_and_not_the_step(module, declared, goal_state):
+    goal_state(Handler("Contoso.Bad", "1.0"))
+    ctx = declared(conf="Policy.Enabled=y\n")
+    ctx.system.write("/etc/waagent_policy.json", "nonsense")
+    assert "1 of them failed" in module.run(ctx).message
+    assert any("[InvalidPolicyError]" in note for note in ctx.notes)

@@ -1,0 +1,126 @@
+"""What happens to handlers at the start of an agent and before an image is made; quotas; the handler's manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Script
+from tests.unit.extensions.conftest import Bed, single
+from waagent.extensions import generalise, quotas, start
+from waagent.extensions.handler import Quotas, parse_manifest
+from waagent.system import System
+
+NAME = "Contoso.Test.Probe"
+SLICE = f"azure-vmextensions-{NAME}.slice"
+
+
+def test_environment_files_are_written_again_and_events_folders_made(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME))
+    os.rmdir(bed.layout.events(NAME))
+    environment = Path(bed.layout.environment(NAME, "1.0.0"))
+    environment.write_text("old")
+    assert start.refresh(bed.system, bed.layout) == []
+    assert json.loads(environment.read_text())[0]["name"] == NAME
+    assert os.stat(bed.layout.events(NAME)).st_mode & 0o777 == 0o700
+
+
+def test_an_administrator_s_mode_of_the_log_folder_stays(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME))
+    os.chmod(bed.layout.log(NAME), 0o750)
+    start.refresh(bed.system, bed.layout)
+    assert os.stat(bed.layout.log(NAME)).st_mode & 0o777 == 0o750
+
+
+def test_states_of_old_agents_move_to_their_place(bed: Bed) -> None:
+    old = Path(bed.layout.lib, "handler_state", f"{NAME}-1.0.0")
+    old.mkdir(parents=True)
+    (old / "state").write_text("Enabled")
+    (old / "status").write_text('{"status": "Ready"}')
+    bed.base(NAME, "1.0.0").mkdir()
+    start.refresh(bed.system, bed.layout)
+    assert bed.state(NAME, "1.0.0") == "Enabled"
+    assert not old.parent.exists()
+
+
+def test_an_image_keeps_handlers_and_forgets_this_machine(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0", {"enable": "echo 3 > mrseq; status success fine"})
+    bed.process(single(NAME, sequence=3))
+    bed.ran()
+    generalise.forget(bed.system, bed.layout)
+    base = bed.base(NAME, "1.0.0")
+    left = sorted(str(path.relative_to(base)) for path in base.rglob("*") if path.is_file())
+    assert left == [
+        "HandlerEnvironment.json",
+        "HandlerManifest.json",
+        "bin/enable.sh",
+        "bin/run.sh",
+        "config/HandlerState",
+    ]
+    assert not os.path.exists(bed.layout.own)
+    bed.process(single(NAME, sequence=0))
+    assert bed.verbs() == ["enable"]
+
+
+def test_quotas_are_set_on_the_slice_and_loaded_services(system: System, script: Script) -> None:
+    wanted = Quotas(25, {"a.service": 10, "b.service": 5, "c.service": None})
+    quotas.apply(system, NAME, wanted)
+    assert script.ran == []  # no systemd, no limits
+    system.path("/run/systemd/system").mkdir(parents=True)
+    show = ("systemctl", "show", "--property=LoadState", "--value")
+    script.on(*show, "a.service", stdout="loaded\n")
+    script.on(*show, "b.service", stdout="not-found\n")
+    runtime = ("systemctl", "set-property", "--runtime")
+    script.on(*runtime, SLICE, "CPUAccounting=yes", "CPUQuota=25%")
+    script.on(
+        *runtime, "a.service", "CPUAccounting=yes", "CPUQuota=10%", status=1
+    )  # a failure is no reason to fail
+    quotas.apply(system, NAME, wanted)
+    script.on(*runtime, SLICE, "CPUQuota=")
+    script.on(*runtime, "a.service", "CPUQuota=")
+    quotas.reset(system, NAME, wanted)
+    assert sum(argv[:3] == runtime for argv in script.ran) == 4
+
+
+def test_a_manifest_in_full() -> None:
+    text = json.dumps(
+        [
+            {
+                "name": "DiskWatch",
+                "version": "3.4.0",
+                "handlerManifest": {
+                    "installCommand": "bin/dw install",
+                    "reportHeartbeat": "True",
+                    "updateMode": "updateWITHinstall",
+                    "continueOnUpdateFailure": 1,
+                    "supportsMultipleExtensions": True,
+                    "somethingNew": {"x": 1},
+                },
+                "resourceLimits": {
+                    "cpuQuotaPercentage": 25,
+                    "memoryQuotaInMB": 300,
+                    "services": [{"name": "dw", "cpuQuotaPercentage": 10}, {"path": "x"}, 3, {"name": "../x"}],
+                },
+            },
+            "more",
+        ]
+    )
+    found = parse_manifest("\ufeff" + text, NAME)
+    assert found.commands == {"install": "bin/dw install"}
+    assert (found.report_heartbeat, found.install_after_update, found.multi_config) == (True, True, True)
+    assert found.continue_on_update_failure is False
+    assert found.odd_booleans == ("reportHeartbeat", "continueOnUpdateFailure")
+    assert found.quotas == Quotas(25.0, {"dw.service": 10.0})
+
+
+@pytest.mark.parametrize(
+    "limits", [None, [], {"services": {}}, {"cpuQuotaPercentage": "25"}, {"cpuQuotaPercentage": -1}]
+)
+def test_limits_that_make_no_sense_are_none(limits: object) -> None:
+    text = json.dumps([{"handlerManifest": {}, "resourceLimits": limits}])
+    assert parse_manifest(text, NAME).quotas == Quotas()
