@@ -263,9 +263,25 @@ def test_vm_settings_that_cannot_be_used_leave_the_last_good_ones(talk: Talk, vm
     assert state.desired == good.desired
     assert state.etag == good.etag
     sim.clear_faults()
+    assert talk.poll(talk.known()).changed == ("vm-settings",)  # the damage may have been the way's
     _, state = talk.session.update()
     assert state.desired is not None
     assert state.desired.handlers == ()
+
+
+def test_vm_settings_that_are_wrong_start_one_worker(talk: Talk, vm: Any, sim: Any) -> None:
+    vm.publish(extensions=[EXTENSION], source="fasttrack")
+    talk.session.update()
+    vm.publish(extensions=[{**EXTENSION, "version": "2.0"}], source="fasttrack")
+    sim.fault(VM_SETTINGS, transform=lambda body: body.replace(b'"enabled"', b'"odd"'))
+    assert talk.poll(talk.known()).changed == ("vm-settings",)
+    _, state = talk.session.update()
+    assert state.desired is not None
+    assert state.desired.handlers[0].version == "1.9.1"
+    assert any("not one of enabled, disabled, uninstall" in note for note in talk.notes)
+    assert talk.poll(talk.known()).changed == ()
+    vm.publish(extensions=[], source="fasttrack")
+    assert talk.poll(talk.known()).changed == ("vm-settings",)
 
 
 def test_mixed_case_keys(talk: Talk, vm: Any, sim: Any) -> None:

@@ -6,6 +6,7 @@ FabricState
     desired         Desired, the extensions goal state in use; None when the platform gave none
     fabric, fast_track      Desired of either source as last fetched, None when there is none
     etag            str, of the last vmSettings document, also one that only mirrors the wire server's
+    refused_etag    str, of a newer vmSettings document that cannot be used; "" when there is none
     fast_track_created      str, when the last fast track goal state in force was created; "" when there was none
     fast_track_supported    bool: the host plugin serves vmSettings
     outdated        bool: do not process the extensions of `desired`, report status only
@@ -51,6 +52,7 @@ class FabricState:
     fabric: Desired | None = None
     fast_track: Desired | None = None
     etag: str = ""
+    refused_etag: str = ""
     fast_track_created: str = ""
     fast_track_supported: bool = False
     outdated: bool = False
@@ -72,6 +74,7 @@ class FabricState:
             config_name=self.goal.config_name,
             instance_id=self.goal.instance_id,
             etag=self.etag,
+            refused_etag=self.refused_etag,
             status_blob=self.desired.status_blob if self.desired else "",
             status_blob_type=self.desired.status_blob_type if self.desired else "",
         )
@@ -95,6 +98,7 @@ class FabricState:
             "fabric": document(self.fabric),
             "fast_track": document(self.fast_track),
             "etag": self.etag,
+            "refused_etag": self.refused_etag,
             "fast_track_created": self.fast_track_created,
             "fast_track_supported": self.fast_track_supported,
             "outdated": self.outdated,
@@ -121,6 +125,7 @@ class FabricState:
             fabric=desired("fabric"),
             fast_track=desired("fast_track"),
             etag=str(fields["etag"]),
+            refused_etag=str(fields["refused_etag"]),
             fast_track_created=str(fields["fast_track_created"]),
             fast_track_supported=bool(fields["fast_track_supported"]),
             outdated=bool(fields["outdated"]),

@@ -128,7 +128,8 @@ def _vm_settings(
         answer = sources.plugin.vm_settings("" if force else state.etag)
     except TROUBLE as error:
         note(f"{error}; continuing with what it served last")
-        return state, False, False
+        return replace(state, refused_etag=str(error.facts.get("etag", ""))), False, False
+    state = replace(state, refused_etag="")
     if answer.kind == UNCHANGED:
         return replace(state, fast_track_supported=True), False, False
     if answer.kind == CHANGED and answer.settings is not None:

@@ -13,8 +13,8 @@ with the ids of now; plugin.goal is then that goal state.
     upload_status(...)               True: taken, False: stale, try next period
     upload_log(...)                  the zip of collected logs
 
-Raises FabricUnreachable (later), FabricRejected (no), GoalStateInvalid (vmSettings cannot be used). While planning,
-uploads are noted and not sent.
+Raises FabricUnreachable (later), FabricRejected (no), GoalStateInvalid (vmSettings cannot be used; its fact "etag"
+says which). While planning, uploads are noted and not sent.
 
 Source: wire-protocol 3.
 """
@@ -114,7 +114,12 @@ class HostPlugin:
         fresh = response.headers.get("etag", "")
         if not fresh:
             raise GoalStateInvalid(f"cannot use vmSettings from {url}: no ETag came with it", document="vmSettings")
-        settings = vm_settings.parse(response.body, fresh)
+        try:
+            settings = vm_settings.parse(response.body, fresh)
+        except GoalStateInvalid as error:
+            if error.facts.get("element"):  # JSON, and wrong: it will be so the next time; a damaged answer may not
+                error.facts["etag"] = fresh
+            raise
         if not settings.supported:
             return VmSettingsAnswer(UNSUPPORTED)
         return VmSettingsAnswer(CHANGED, settings, fresh, response.body)

@@ -6,7 +6,8 @@
     if polled.changed: start a worker; when it has ended read `known` from the file again
 
 Known       what the last goal state said; all str, "" when unknown
-    endpoint, incarnation, container_id, config_name, instance_id, etag, status_blob, status_blob_type
+    endpoint, incarnation, container_id, config_name, instance_id, etag, status_blob, status_blob_type,
+    refused_etag (of vmSettings that cannot be used: they are no change until the ETag is another)
     ask_vm_settings_at      float, monotonic seconds; before that the host plugin is not asked for vmSettings
 Polled
     known       Known with the ids of now. incarnation and etag stay those of `known` while they are `changed`:
@@ -53,6 +54,7 @@ _TEXTS = (
     "config_name",
     "instance_id",
     "etag",
+    "refused_etag",
     "status_blob",
     "status_blob_type",
 )
@@ -66,6 +68,7 @@ class Known:
     config_name: str
     instance_id: str
     etag: str
+    refused_etag: str
     status_blob: str
     status_blob_type: str
 
@@ -225,7 +228,7 @@ def _vm_settings_changed(http: Http, endpoint: Endpoint, fresh: Known, now: floa
     etag = response.headers.get("etag", "")
     if not etag:
         raise GoalStateInvalid(f"cannot use vmSettings from {url}: no ETag came with it", document="vmSettings")
-    if etag == fresh.etag:
+    if etag in (fresh.etag, fresh.refused_etag):
         return False
     source, version = _source(response.body, url)
     if not headers.serves_vm_settings(version):
