@@ -31,6 +31,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import CommandFailed, DiskError
@@ -352,9 +353,14 @@ def _disks_below(system: System, path: str, lun: str | None = None, depth: int =
         elif name == "block":
             if lun is None or posixpath.basename(path).rsplit(":", 1)[-1] == lun:
                 found += system.listing(below)
-        elif depth < 4 and re.match(r"(host|target)?\d+[\d:]*$", name) and not system.path(below).is_symlink():
+        elif depth < 4 and re.match(r"(host|target)?\d+[\d:]*$", name) and _is_real(system, below):
             found += _disks_below(system, below, lun, depth + 1)
     return found
+
+
+def _is_real(system: System, path: str) -> bool:
+    """Whether it is a directory and no link: sysfs is full of links that lead round in circles."""
+    return stat.S_ISDIR(system.status(path).st_mode)
 
 
 def _system_disks(system: System) -> set[str]:

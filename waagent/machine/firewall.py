@@ -9,7 +9,7 @@ Nothing but our own is ever touched: with nft that is one table, with iptables t
 `security`, which nobody else uses. Connections that exist are not cut: only new and invalid ones are dropped.
 UDP is not filtered. The tool is the first of the profile's firewall.tools that is installed and answers.
 
-    nft         table ip walinuxagent, chain output (filter, output, priority 0, accept), one rule; set in one transaction
+    nft         table ip walinuxagent, chain output (filter, output, priority 0, accept), one rule; all in one go
     iptables    OUTPUT of `security`: accept port 53, accept our uid, drop new and invalid; -w from 1.4.21 on
     firewalld   the same three as permanent pass-throughs, besides the live rules
 

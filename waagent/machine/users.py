@@ -14,6 +14,7 @@ Source: provisioning 4.3.
 from __future__ import annotations
 
 import re
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import CommandFailed, UserError
@@ -192,12 +193,16 @@ def _complete(system: System, account: Account) -> bool:
 
 
 def _has_home(system: System, account: Account) -> bool:
-    """Whether the home is there and is the account's: useradd makes it as root and gives it away last."""
+    """Whether the home is there and was finished: it is made as root and given away last, with the skeleton in it.
+
+    A home that root keeps for good (a jail for sftp) has something else in it.
+    """
     try:
         status = system.path(account.home).stat()
     except OSError:
         return False
-    return not (status.st_uid == 0 and account.uid != 0 and not system.listing(account.home))
+    unfinished = set(system.listing(account.home)) <= set(system.listing(SKELETON))
+    return not (status.st_uid == 0 and account.uid != 0 and unfinished)
 
 
 def _make_home(system: System, account: Account) -> None:
@@ -210,17 +215,13 @@ def _copy(system: System, source: str, target: str, account: Account) -> None:
     """What the skeleton has, for the account. The home is still root's: nobody can play with links in it."""
     for name in system.listing(source):
         path, copy = f"{source}/{name}", f"{target}/{name}"
-        real = system.path(path)
-        if real.is_symlink():
-            continue
-        if real.is_dir():
+        status = system.status(path)
+        if stat.S_ISDIR(status.st_mode):
             system.make_directory(copy, 0o755)
             _copy(system, path, copy, account)
             system.set_owner(copy, account.uid, account.gid)
-        elif real.is_file():
-            system.write(
-                copy, system.read(path), mode=real.stat().st_mode & 0o755, owner=(account.uid, account.gid)
-            )
+        elif stat.S_ISREG(status.st_mode):
+            system.write(copy, system.read(path), mode=status.st_mode & 0o755, owner=(account.uid, account.gid))
 
 
 def _account(line: str) -> Account | None:

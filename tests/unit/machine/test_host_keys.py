@@ -79,7 +79,7 @@ def test_a_failure_leaves_the_old_keys(system: System, script: Script, put, prog
     old = put("/etc/ssh/ssh_host_dsa_key", "old")
     argv = ("ssh-keygen", "-q", "-N", "", "-t", "dsa", "-f", f"{host_keys.WORKSHOP}/ssh_host_dsa_key")
     script.on(*argv, status=255, stderr="unknown key type dsa")
-    with pytest.raises(SshError, match="unknown key type dsa.*this OpenSSH has no such keys any more"):
+    with pytest.raises(SshError, match=r"unknown key type dsa.*this OpenSSH has no such keys any more"):
         host_keys.regenerate(system, DIR, "dsa")
     assert old.read_text() == "old"
     assert not system.exists(host_keys.WORKSHOP)

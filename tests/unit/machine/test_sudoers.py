@@ -85,7 +85,7 @@ def test_rules_that_visudo_refuses_never_get_into_place(
     program("visudo")
     script.on(*CHECK, status=1, stdout=">>> /etc/sudoers.d/.waagent.check: syntax error near line 2 <<<")
     with pytest.raises(
-        UserError, match="visudo refuses /etc/sudoers.d/waagent: .*syntax error.*it stays as it was"
+        UserError, match=r"visudo refuses /etc/sudoers.d/waagent: .*syntax error.*it stays as it was"
     ):
         sudoers.allow(system, profile, DIRECTORY, "ada", ask=True)
     assert not list(rules.parent.iterdir())

@@ -1,0 +1,125 @@
+"""Swap files: of the right size, private, in use, and never at the price of a full disk."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Script
+from waagent.errors import DiskError
+from waagent.machine import mounts, swap
+from waagent.system import System
+
+PATH = "/mnt/resource/swapfile"
+SIZE = 100 * swap.MIB
+DD = ("dd", "if=/dev/zero", f"of={PATH}", "bs=1M", "count=100", "conv=notrunc,fsync")
+
+
+@pytest.fixture
+def disk(put, script: Script, monkeypatch):
+    """A mounted resource disk with much room."""
+    monkeypatch.setattr(mounts, "free", lambda system, directory: 4 * 1024**3)
+
+    def mounted(filesystem: str = "ext4", size: int = SIZE) -> None:
+        put("/mnt/resource/x")
+        put("/proc/self/mounts", f"/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 /mnt/resource {filesystem} rw 0 0\n")
+        script.on(*DD, effect=lambda: grow(size))
+        script.on("fallocate", "-l", str(SIZE), PATH, effect=lambda: grow(size))
+        script.on("mkswap", PATH)
+        script.on("swapon", PATH, effect=lambda: put("/proc/swaps", f"Filename Type\n{PATH} file\n"))
+        script.on("swapoff", PATH, effect=lambda: put("/proc/swaps", "Filename Type\n"))
+
+    def grow(size: int) -> None:
+        real = put("/mnt/resource/x").parent / "swapfile"
+        with open(real, "r+b") as stream:
+            stream.truncate(size)
+
+    return mounted
+
+
+def test_row_79_the_file_has_exactly_the_size_and_is_roots(system: System, script: Script, disk) -> None:
+    disk()
+    assert swap.ensure(system, PATH, SIZE)
+    assert script.ran == [DD, ("mkswap", PATH), ("swapon", PATH)]
+    status = system.path(PATH).stat()
+    assert (status.st_size, status.st_mode & 0o777) == (104857600, 0o600)
+    assert not swap.ensure(system, PATH, SIZE)
+
+
+def test_row_80_swap_larger_than_the_disk_is_refused_cleanly(
+    system: System, script: Script, disk, monkeypatch
+) -> None:
+    disk()
+    monkeypatch.setattr(mounts, "free", lambda system, directory: SIZE)
+    with pytest.raises(DiskError, match="it would take 100 MiB and 100 MiB are free on /mnt/resource"):
+        swap.ensure(system, PATH, SIZE)
+    assert script.ran == [] and not system.exists(PATH)
+
+
+def test_row_81_another_size_replaces_the_file(system: System, script: Script, disk, put) -> None:
+    disk()
+    put(PATH, b"x" * 4096)
+    put("/proc/swaps", f"Filename Type\n{PATH} file\n")
+    assert swap.ensure(system, PATH, SIZE)
+    assert script.ran[0] == ("swapoff", PATH)
+    assert system.path(PATH).stat().st_size == SIZE
+
+
+def test_row_82_a_mode_that_shows_it_to_others_is_put_right(system: System, script: Script, disk, put) -> None:
+    disk()
+    swap.ensure(system, PATH, SIZE)
+    system.path(PATH).chmod(0o644)
+    script.ran.clear()
+    assert swap.ensure(system, PATH, SIZE)
+    assert system.path(PATH).stat().st_mode & 0o777 == 0o600
+    assert script.ran == []
+
+
+def test_row_83_no_size_is_an_error(system: System) -> None:
+    with pytest.raises(DiskError, match="SwapSizeMB is 0"):
+        swap.ensure(system, PATH, 0)
+
+
+def test_row_84_btrfs_gets_a_file_without_copy_on_write(system: System, script: Script, disk) -> None:
+    disk("btrfs")
+    script.on("chattr", "+C", PATH)
+    swap.ensure(system, PATH, SIZE)
+    assert script.ran[:2] == [("chattr", "+C", PATH), ("fallocate", "-l", str(SIZE), PATH)]
+
+
+def test_where_allocation_is_not_possible_zeros_are_written(system: System, script: Script, disk) -> None:
+    disk("ext3")
+    script.on("fallocate", "-l", str(SIZE), PATH, status=1)
+    swap.ensure(system, PATH, SIZE)
+    assert DD in script.ran
+
+
+@pytest.mark.parametrize("filesystem", ["ntfs3", "tmpfs", "overlay"])
+def test_a_file_system_that_cannot_hold_one_is_told(system: System, script: Script, disk, filesystem: str) -> None:
+    disk(filesystem)
+    with pytest.raises(DiskError, match=f"{filesystem} cannot hold one"):
+        swap.ensure(system, PATH, SIZE)
+    assert script.ran == []
+
+
+def test_a_file_of_the_right_size_without_signature_was_cut_off(system: System, script: Script, disk, put) -> None:
+    disk()
+    with open(put(PATH, mode=0o600), "r+b") as stream:
+        stream.truncate(SIZE)
+    made = []
+    script.on("mkswap", PATH, effect=lambda: made.append(1))
+
+    def swapon() -> None:
+        if not made:
+            script.on("swapon", PATH)
+
+    script.on("swapon", PATH, status=1, effect=swapon)
+    assert swap.ensure(system, PATH, SIZE)
+    assert script.ran == [("swapon", PATH), ("mkswap", PATH), ("swapon", PATH)]
+
+
+def test_a_failure_leaves_no_half_file(system: System, script: Script, disk) -> None:
+    disk()
+    script.on(*DD, status=1, stderr="dd: No space left on device")
+    with pytest.raises(DiskError, match=r"No space left on device.*it is removed"):
+        swap.ensure(system, PATH, SIZE)
+    assert not system.exists(PATH)
