@@ -1,0 +1,283 @@
+"""The resource disk and its swap, from what is found on it to what is mounted."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.modules.conftest import load_module, settle
+from waagent.errors import DiskError
+from waagent.machine import disks, mounts
+
+MODULE = "config/20-resource-disk.py"
+POINT = "/mnt/resource"
+MKFS = ("mkfs.ext4", "-F", "/dev/sdb1")
+MOUNT = ("mount", "-t", "ext4", "/dev/sdb1", POINT)
+RETYPE = ("sfdisk", "--part-type", "/dev/sdb", "1", "83")
+TABLE = ("sfdisk", "--wipe", "always", "--wipe-partitions", "always", "/dev/sdb")
+NTFS = "TYPE=ntfs\nPART_ENTRY_TYPE=0x7\nPART_ENTRY_UUID=12-01\n"
+EXT4 = "TYPE=ext4\nPART_ENTRY_TYPE=0x83\nPART_ENTRY_UUID=12-01\n"
+
+
+@pytest.fixture
+def disk(ctx, script, put, program):
+    """A generation-2 resource disk /dev/sdb with one partition; changes of it are what the programs would do."""
+    program("blkid", "mkfs.ext4", "sfdisk", "blockdev")
+    base = "/sys/bus/vmbus/devices/x"
+    put(f"{base}/device_id", "{f8b3781a-1e82-4818-a1c3-63d806ec15bb}\n")
+    put(f"{base}/host0/target0:0:0/0:0:0:1/block/sdb/size")
+    put("/sys/block/sdb/size", "41943040")
+    put("/dev/sdb", b"\0" * 1024)
+    put("/proc/self/mounts", "/dev/sda1 / ext4 rw 0 0\n")
+
+    def holds(partition: str, table: str = "dos") -> None:
+        put("/sys/block/sdb/sdb1/size")
+        put("/dev/sdb1", b"x" * 1024)
+        script.on("blkid", "-p", "-o", "export", "/dev/sdb", stdout=f"PTTYPE={table}\n")
+        script.on("blkid", "-p", "-o", "export", "/dev/sdb1", status=0 if partition else 2, stdout=partition)
+
+    def mounted(device: str = "/dev/sdb1", point: str = POINT, kind: str = "ext4") -> None:
+        put("/proc/self/mounts", f"/dev/sda1 / ext4 rw 0 0\n{device} {point} {kind} rw 0 0\n")
+
+    script.on(*MKFS, effect=lambda: holds(EXT4))
+    script.on(*MOUNT, effect=mounted)
+    script.on(*RETYPE)
+    script.on(*TABLE, effect=lambda: holds("PART_ENTRY_UUID=12-01\n"))
+    script.on("blockdev", "--rereadpt", "/dev/sdb")
+    for kind in ("ntfs3", "ntfs"):
+        script.on("mount", "-o", "ro,nosuid,nodev,noexec", "-t", kind, "/dev/sdb1", "/run/waagent/resource-disk",
+                  status=32, stderr=f"mount: unknown filesystem type '{kind}'.")  # fmt: skip
+    script.on("umount", "/run/waagent/resource-disk")
+    holds(NTFS)
+    holds.mounted = mounted
+    return holds
+
+
+def did(script, *argv: str) -> bool:
+    return argv in script.ran
+
+
+def test_row_71_the_platforms_fresh_disk_is_made_ours(module, ctx, script, disk):
+    outcome = module.run(ctx)
+    assert outcome.message == "made ext4 on /dev/sdb1 and mounted it on /mnt/resource"
+    acted = [argv for argv in script.ran if argv[0] in ("sfdisk", "mkfs.ext4", "mount") and "ro," not in argv[2]]
+    assert acted == [RETYPE, MKFS, MOUNT]
+    warning = ctx.system.path(f"{POINT}/DATALOSS_WARNING_README.txt").read_text()
+    assert "can be lost at any time" in warning
+    assert ctx.published["resource_disk"] == {
+        "device": "/dev/sdb", "partition": "/dev/sdb1", "mount_point": POINT, "filesystem": "ext4",
+    }  # fmt: skip
+    assert disks.intended(ctx.system, ctx.lib) == ""
+
+
+def test_a_second_boot_with_it_mounted_changes_nothing(module, ctx, disk):
+    module.run(ctx)
+    settle(ctx)
+    assert module.run(ctx).kind == "unchanged"
+    assert ctx.system.effects == [] and ctx.published == {}
+
+
+def test_row_72_the_platforms_layout_of_a_large_disk_becomes_one_partition(module, ctx, script, disk, put):
+    disk("", "gpt")
+    put("/sys/block/sdb/sdb2/size")
+    put("/dev/sdb2")
+    script.on("blkid", "-p", "-o", "export", "/dev/sdb1", stdout=f"PART_ENTRY_TYPE={disks.MICROSOFT_RESERVED}\n")
+    script.on("blkid", "-p", "-o", "export", "/dev/sdb2", stdout="TYPE=ntfs\nPART_ENTRY_TYPE=ebd0a0a2\n")
+    for kind in ("ntfs3", "ntfs"):
+        script.on("mount", "-o", "ro,nosuid,nodev,noexec", "-t", kind, "/dev/sdb2", "/run/waagent/resource-disk",
+                  status=32, stderr=f"mount: unknown filesystem type '{kind}'.")  # fmt: skip
+    assert module.run(ctx).kind == "changed"
+    assert did(script, *TABLE) and did(script, *MKFS)
+
+
+def test_row_73_a_file_system_with_files_is_mounted_as_it_is(module, ctx, script, disk):
+    disk(EXT4)
+    assert module.run(ctx).message == "mounted /dev/sdb1 (ext4) on /mnt/resource"
+    assert not did(script, *MKFS) and not did(script, *RETYPE)
+
+
+def test_row_74_bad_mount_options_never_format(module, ctx, declared, script, disk):
+    declared("ResourceDisk.MountOptions=nonsense")
+    disk(EXT4)
+    script.on("mount", "-o", "nonsense", *MOUNT[1:], status=32, stderr="mount: bad option; for details see dmesg")
+    with pytest.raises(DiskError, match=r"with options nonsense: mount: bad option.*it is left as it is"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+
+
+def test_row_75_a_disk_mounted_elsewhere_is_used_there(module, ctx, script, disk, put):
+    put("/scratch/x")
+    disk.mounted(point="/scratch")
+    module.run(ctx)
+    assert ctx.published["resource_disk"]["mount_point"] == "/scratch"
+    assert ctx.system.exists("/scratch/DATALOSS_WARNING_README.txt")
+    assert not did(script, *MOUNT)
+
+
+def test_row_76_a_missing_mkfs_destroys_nothing(module, ctx, declared, script, disk):
+    declared("ResourceDisk.Filesystem=xfs")
+    with pytest.raises(DiskError, match=r"there is no mkfs\.xfs"):
+        module.run(ctx)
+    assert not did(script, *RETYPE)
+
+
+def test_row_77_a_file_at_the_mount_point_is_told(module, ctx, script, disk, put):
+    put(POINT)
+    with pytest.raises(DiskError, match="it is a file"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+
+
+def test_another_file_system_at_the_mount_point_is_told(module, ctx, script, disk):
+    disk.mounted("/dev/sdc1")
+    with pytest.raises(DiskError, match="/dev/sdc1 is mounted there"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+
+
+def test_row_78_a_blank_disk_gets_a_table_and_a_file_system(module, ctx, script, disk, put):
+    (ctx.system.path("/sys/block/sdb/sdb1") / "size").unlink()
+    ctx.system.path("/sys/block/sdb/sdb1").rmdir()
+    script.on("blkid", "-p", "-o", "export", "/dev/sdb", status=2)
+    assert module.run(ctx).kind == "changed"
+    assert script.inputs[script.ran.index(TABLE)] == b"label: dos\ntype=83\n"
+    assert did(script, *MKFS)
+
+
+def test_row_70_a_size_without_one_is_skipped(module, ctx):
+    ctx.facts["resource_disk"] = {"mount_point": POINT}
+    assert module.run(ctx).message == "this VM size has no resource disk"
+    settle(ctx)
+    assert ctx.fact("resource_disk.mount_point") is None
+
+
+def test_what_the_admin_switches_off_is_not_looked_at(module, ctx, declared, script, disk):
+    declared("ResourceDisk.Format=n")
+    assert module.run(ctx).message == "ResourceDisk.Format=n"
+    assert script.ran == []
+
+
+def test_one_owner_cloud_inits_disk_is_left_to_it(module, ctx, script, disk, put):
+    put("/etc/fstab", "/dev/disk/cloud/azure_resource-part1 /mnt auto defaults,nofail,comment=cloudconfig 0 2\n")
+    assert module.run(ctx).kind == "skipped"
+    assert script.ran == []
+
+
+@pytest.mark.parametrize("names", [["thesis.doc"], ["System Volume Information", "backup"]])
+def test_an_ntfs_partition_with_files_of_the_owner_is_never_formatted(module, ctx, script, disk, put, names):
+    look = ("mount", "-o", "ro,nosuid,nodev,noexec", "-t", "ntfs3", "/dev/sdb1", "/run/waagent/resource-disk")
+    script.on(*look, effect=lambda: [put(f"/run/waagent/resource-disk/{name}") for name in names])
+    with pytest.raises(DiskError, match="is NTFS and has files"):
+        module.run(ctx)
+    assert not did(script, *MKFS) and did(script, "umount", "/run/waagent/resource-disk")
+
+
+def test_an_ntfs_partition_that_cannot_be_looked_into_is_left(module, ctx, script, disk):
+    look = ("mount", "-o", "ro,nosuid,nodev,noexec", "-t", "ntfs3", "/dev/sdb1", "/run/waagent/resource-disk")
+    script.on(*look, status=32, stderr="mount: /dev/sdb1: can't read superblock")
+    with pytest.raises(DiskError, match=r"cannot be looked into .*can't read superblock"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+
+
+def test_content_that_nobody_knows_is_left(module, ctx, script, disk):
+    disk("PART_ENTRY_UUID=12-01\n")
+    with pytest.raises(DiskError, match=r"holds something blkid does not know.*Erase it with wipefs"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+
+
+def test_cut_off_between_table_and_file_system_it_goes_on(module, ctx, script, disk):
+    script.on(*MKFS, status=1, stderr="mkfs.ext4: Input/output error")
+    with pytest.raises(DiskError, match=r"Input/output error.*; the next boot tries again"):
+        module.run(ctx)
+    assert disks.intended(ctx.system, ctx.lib) == "12-01"
+    disk("PART_ENTRY_UUID=12-01\n")  # what the cut-off left: no NTFS any more, nothing else yet
+    script.on(*MKFS, effect=lambda: disk(EXT4))
+    assert module.run(ctx).kind == "changed"
+    assert disks.intended(ctx.system, ctx.lib) == ""
+
+
+def test_cut_off_within_mkfs_half_a_file_system_is_made_anew(module, ctx, script, disk):
+    disk(EXT4)
+    disks.intend(ctx.system, ctx.lib, "12-01")
+    script.on(*MOUNT, status=32, stderr="mount: bad superblock")
+    script.on(*MKFS, effect=lambda: script.on(*MOUNT, effect=disk.mounted))
+    assert module.run(ctx).message.startswith("made ext4")
+
+
+def test_half_a_file_system_of_somebody_else_is_not(module, ctx, script, disk):
+    disk(EXT4)
+    script.on(*MOUNT, status=32, stderr="mount: bad superblock")
+    for intent in ("", "99-01"):
+        disks.intend(ctx.system, ctx.lib, intent)
+        with pytest.raises(DiskError, match="bad superblock"):
+            module.run(ctx)
+    assert not did(script, *MKFS)
+
+
+def test_disks_of_other_systems_have_modules_of_their_own(module, ctx, declared, script, disk):
+    declared(distro="freebsd")
+    assert module.run(ctx).kind == "skipped"
+    assert script.ran == []
+
+
+# -- swap --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def swap(ctx, script, put, monkeypatch, disk):
+    monkeypatch.setattr(mounts, "free", lambda system, directory: 4 * 1024**3)
+    module = load_module("config/25-swap.py")
+
+    def declare(directory: str = POINT) -> None:
+        path = f"{directory}/swapfile"
+
+        def grow() -> None:
+            with open(ctx.system.path(path), "r+b") as stream:
+                stream.truncate(100 * 1024 * 1024)
+
+        script.on("dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=100", "conv=notrunc,fsync", effect=grow)
+        script.on("mkswap", path)
+        script.on("swapon", path, effect=lambda: put("/proc/swaps", f"Filename\n{path} file\n"))
+
+    declare()
+    declare("/var/lib/waagent")
+    return module
+
+
+def test_rows_79_swap_is_made_on_the_mounted_disk_once(module, ctx, declared, swap):
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
+    module.run(ctx)
+    settle(ctx)
+    assert swap.run(ctx).message == "/mnt/resource/swapfile is in use, 100 MiB"
+    assert ctx.system.path(f"{POINT}/swapfile").stat().st_size == 104857600
+    assert swap.run(ctx).kind == "unchanged"
+
+
+@pytest.mark.parametrize("conf", ["", "ResourceDisk.EnableSwap=y\nResourceDisk.Format=n"])
+def test_swap_that_nobody_asked_for_is_not_made(ctx, declared, swap, script, conf):
+    declared(conf)
+    assert swap.run(ctx).kind == "skipped"
+    assert script.ran == []
+
+
+def test_swap_is_not_put_below_a_mount_point_without_mount(ctx, declared, swap, script):
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
+    ctx.facts["resource_disk"] = {"mount_point": POINT}
+    assert swap.run(ctx).kind == "skipped"
+    assert script.ran == []
+
+
+def test_without_a_disk_swap_goes_to_the_os_disk_only_where_asked(ctx, declared, swap, script):
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
+    assert swap.run(ctx).kind == "skipped"
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100\nResourceDisk.SwapFallback=os")
+    assert swap.run(ctx).message == "/var/lib/waagent/swapfile is in use, 100 MiB"
+
+
+def test_row_83_swap_without_a_size_is_an_error(module, ctx, declared, swap):
+    declared("ResourceDisk.EnableSwap=y")
+    module.run(ctx)
+    settle(ctx)
+    with pytest.raises(DiskError, match="SwapSizeMB is 0"):
+        swap.run(ctx)
