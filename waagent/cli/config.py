@@ -4,8 +4,8 @@
     check     what is wrong in the files, each with what would be right
     explain   all there is to know about one option
 
-Exit status: 0; 1 for an unknown option, and for check when a value is not used because something is wrong with it; 2
-for a wrong argument.
+Exit status: 0; 1 for an unknown option, and for check when a value is not used because something is wrong with it;
+2 for a wrong argument.
 """
 
 from __future__ import annotations

@@ -8,14 +8,16 @@ from __future__ import annotations
 _HEADER_STAGE = """\
 # Runs in the stage "{stage}", at the place that its number says (see: waagent steps {stage}).
 #
-# The line that begins with "waagent:" is read by the agent. Keys: summary, frequency (per-instance, per-boot, always,
-# once), limit, before, after, on-failure (continue, stop), when, distros, secrets; in the periodic stage every and on.
+# The line that begins with "waagent:" is read by the agent. Keys: summary, frequency (per-instance, per-boot,
+# always, once), limit, before, after, on-failure (continue, stop), when, distros, secrets; and every and on in
+# the periodic stage.
 # waagent: {{summary: Say hello, frequency: {frequency}, limit: 1m{more}}}
 """
 _HEADER_EVENT = """\
 # Runs each time the event "{event}" happens (see: waagent events {event}).
 #
-# The line that begins with "waagent:" is read by the agent. Keys: summary, limit, when, distros, secrets, before, after.
+# The line that begins with "waagent:" is read by the agent. Keys: summary, limit, when, distros, secrets, before,
+# after.
 # waagent: {{summary: Say hello, limit: 1m}}
 """
 
@@ -24,8 +26,8 @@ _SHELL = """\
 # {file}: say in one line what this hook is for.
 #
 {header}#
-# Exit status: 0 done, 77 does not apply here, 75 failed for now (tried again within the limit), 78 its configuration
-# is wrong, anything else failed. A failure does not stop the boot; `waagent status` shows it.
+# Exit status: 0 done, 77 does not apply here, 75 failed for now (tried again within the limit), 78 its
+# configuration is wrong, anything else failed. A failure does not stop the boot; `waagent status` shows it.
 # Run twice, it should change nothing the second time.
 set -eu
 
@@ -93,7 +95,7 @@ def python(stage: str, event: str, file: str) -> str:
         note = f'Runs each time the event "{event}" happens; ctx.event_data holds its data.'
         declared = 'frequency="always",'
     elif stage == "periodic":
-        note = 'Runs every hour; every= may be seconds or the name of an option, on=("goal-state",) waits for events.'
+        note = 'Runs every hour; every= is seconds or the name of an option, on=("goal-state",) waits for events.'
         declared = 'frequency="always",\n    every=3600,'
     else:
         note = f'Runs once in each boot, in the stage "{stage}", at the place that the number of {file} says.'

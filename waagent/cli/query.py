@@ -1,7 +1,7 @@
 """waagent query [KEY]: what is known about this instance, by dotted key (ovf.host_name, fabric.endpoint).
 
-Anyone may ask for public facts; secret ones are answered to root alone. A text is printed as it is, anything else as
-JSON; with --format json a text too. --all (or no KEY) prints {"schema": 1, "vm_id", "facts", "secrets": names}.
+Anyone may ask for public facts; secret ones are answered to root alone. A text is printed as it is, anything else
+as JSON; with --format json a text too. --all (or no KEY) prints {"schema": 1, "vm_id", "facts", "secrets": names}.
 
 Exit status: 0; 1 for a key that is not known, a secret one without root, or before there is any instance data.
 """

@@ -185,7 +185,7 @@ def _distro(file: str, content: bytes, system: System) -> list[Finding]:
             found.append(Finding(0, "others may write it, so it does not count; chmod go-w it"))
     else:
         base = said.get("based-on")
-        shipped = os.path.join(profile.directory(profiles_directory(system)), f"{base}.yaml")
-        if base and not os.path.exists(shipped) and not os.path.exists(f"{os.path.dirname(file) or '.'}/{base}.yaml"):
+        folders = (profile.directory(profiles_directory(system)), os.path.dirname(os.path.abspath(file)))
+        if base and not any(os.path.exists(f"{folder}/{base}.yaml") for folder in folders):
             found.append(Finding(files.line_of(file, ("based-on",)), f"based-on {base}: there is no such profile"))
     return found

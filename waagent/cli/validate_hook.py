@@ -126,7 +126,8 @@ def _place(file: str, system: System) -> Iterator[Found]:
     if not _is_place(os.path.realpath(folder), system):
         return
     if stage not in places.STAGES and not stage.startswith("on-"):
-        yield (0, f"there is no stage {stage!r}, so it never runs: the stages are {', '.join(places.STAGES)}", False)
+        told = f"there is no stage {stage!r}, so it never runs: the stages are {', '.join(places.STAGES)}"
+        yield (0, told, False)
         return
     listing = steps.discover(system, stage)
     name = _name(os.path.basename(file))

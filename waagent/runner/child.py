@@ -5,7 +5,8 @@ body(result_descriptor), which writes a result and returns an exit status. run_p
 instead, without the cost of copying this process; it has no result pipe. Both pass on every line of output, and end
 the whole process group when the limit is over: SIGTERM, five seconds, SIGKILL.
 
-`watch`, if given, is told the pid of what was started, for whoever has to end it should this process die.
+`watch` is told what runs, for whoever has to end it should this process die: by the child itself, or before a
+program starts, because the first thing that it does may be to kill its parent.
 
 Ended
     status     0..255 exit status, 128+n for signal n           timed_out   bool
@@ -23,6 +24,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+from waagent.runner.guard import Watch
 
 OUTPUT_CAP = 64 * 1024
 LINE_CAP = 4096
@@ -45,7 +48,7 @@ def run_child(
     body: Callable[[int], int],
     say: Callable[[str], None],
     limit: float,
-    watch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Ended:
     """Run body in a forked child until it ends or the limit (seconds) is over; say() gets each line of output.
 
@@ -62,7 +65,7 @@ def run_child(
         _close(output_read, output_write, result_read, result_write)
         raise
     if child == 0:
-        _become_child(body, output_write, result_write)
+        _become_child(body, output_write, result_write, watch)
     _close(output_write, result_write)
     return _listen(child, output_read, result_read, say, began, limit, watch)
 
@@ -73,7 +76,7 @@ def run_program(
     stdin: int,
     say: Callable[[str], None],
     limit: float,
-    watch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Ended:
     """Run the program at `path` in the same way: directory /, umask 022, no descriptors but its three.
 
@@ -83,6 +86,8 @@ def run_program(
     output_read, output_write = os.pipe()
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     umask = os.umask(0o022)
+    if watch is not None:
+        watch(0, env["WAAGENT_TMP"])
     try:
         os.chdir("/")
         child = os.posix_spawn(
@@ -105,6 +110,8 @@ def run_program(
         os.fchdir(here)
         os.close(here)
     os.close(output_write)
+    if watch is not None:
+        watch(child, "")
     return _listen(child, output_read, -1, say, began, limit, watch)
 
 
@@ -115,17 +122,15 @@ def _listen(
     say: Callable[[str], None],
     began: float,
     limit: float,
-    watch: Callable[[int], None] | None,
+    watch: Watch | None,
 ) -> Ended:
-    if watch is not None:
-        watch(child)
     listener = _Listener(child, output, result, say)
     try:
         timed_out = listener.until_exit(began + limit)
     finally:
         listener.close()
         if watch is not None:
-            watch(0)
+            watch(0, "")
     return Ended(
         listener.status, bytes(listener.result), timed_out, listener.lingering, listener.lines.dropped,
         time.monotonic() - began,
@@ -137,11 +142,13 @@ def _close(*descriptors: int) -> None:
         os.close(descriptor)
 
 
-def _become_child(body: Callable[[int], int], output: int, result: int) -> None:
+def _become_child(body: Callable[[int], int], output: int, result: int, watch: Watch | None) -> None:
     """The child's whole life; never returns."""
     status = 70
     try:
         os.setsid()
+        if watch is not None:
+            watch(os.getpid(), "")
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -14,30 +14,38 @@ import mmap
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 IDLE_DEATHS = 3
 _PID = 8
+_PAD = 512
+
+
+Watch = Callable[[int, str], None]
 
 
 class Minded(NamedTuple):
-    """What the stage's process is told: whom to tell the pid of a step, and which signal ended its forerunner."""
+    """What the stage's process is told.
 
-    watch: Callable[[int], None]
+    watch       to be told the pid of a step (0: none), and the WAAGENT_TMP of a program, before it starts
+    killed_by   the signal that ended the process before this one, or 0
+    """
+
+    watch: Watch
     killed_by: int = 0
 
 
 def guarded(body: Callable[[Minded], int]) -> int:
     """Run body in a minded child and return its exit status."""
-    pad = mmap.mmap(-1, _PID)  # shared with the child: the pid of the step that runs, 0 for none
+    pad = mmap.mmap(-1, _PAD)  # shared with the child: what runs
 
-    def watch(pid: int) -> None:
-        pad[:] = pid.to_bytes(_PID, "little")
+    def watch(pid: int, folder: str) -> None:
+        pad[:] = pid.to_bytes(_PID, "little") + os.fsencode(folder)[: _PAD - _PID].ljust(_PAD - _PID, b"\0")
 
     killed_by = idle_deaths = 0
     while True:
-        watch(0)
+        watch(0, "")
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
@@ -54,9 +62,12 @@ def guarded(body: Callable[[Minded], int]) -> int:
         if not os.WIFSIGNALED(code):
             return os.WEXITSTATUS(code)
         killed_by = os.WTERMSIG(code)
-        step = int.from_bytes(pad[:], "little")
+        step, folder = int.from_bytes(pad[:_PID], "little"), pad[_PID:].rstrip(b"\0")
         if step:
-            _end(step)
+            _end(os.killpg, step)
+        elif folder:  # it was killed by what it had just started, before it knew its pid
+            for pid in _with_folder(folder):
+                _end(os.kill, pid)
         else:
             idle_deaths += 1
         if killed_by in (signal.SIGTERM, signal.SIGINT) or idle_deaths > IDLE_DEATHS:
@@ -92,9 +103,20 @@ def _passing_on(child: int) -> Callable[[int, Any], None]:
     return handler
 
 
-def _end(step: int) -> None:
-    """Kill what the step left running; its group is that of its pid."""
+def _with_folder(folder: bytes) -> Iterator[int]:
+    """The processes whose WAAGENT_TMP this is: the program, and what it started."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/environ", "rb") as stream:
+                    if b"WAAGENT_TMP=" + folder in stream.read().split(b"\0"):
+                        yield int(name)
+            except OSError:
+                continue
+
+
+def _end(kill: Callable[[int, int], None], pid: int) -> None:
     try:
-        os.killpg(step, signal.SIGKILL)
+        kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         return

@@ -25,6 +25,7 @@ from typing import Any
 from waagent.instance.store import find
 from waagent.module import API, Context
 from waagent.runner.child import Ended, run_program
+from waagent.runner.guard import Watch
 from waagent.runner.report import Report
 from waagent.runner.steps import Step
 from waagent.system import System
@@ -48,7 +49,7 @@ def run(
     *,
     attempt: int = 1,
     first_boot: bool = False,
-    watch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> Report:
     """Run the program and make a Report of how it ended; in plan mode only say that it would run.
 
@@ -127,7 +128,7 @@ def environment(step: Step, ctx: Context, folder: str, limit: float) -> dict[str
         "WAAGENT_FREQUENCY": step.module.frequency,
         "WAAGENT_INSTANCE_ID": str(ctx.fact("vm.id", "")),
         "WAAGENT_VM_NAME": str(ctx.fact("ovf.host_name", "")),
-        "WAAGENT_LOCATION": str(ctx.fact("imds.compute.location", "")),
+        "WAAGENT_LOCATION": str(ctx.fact("imds.location", "")),
         "WAAGENT_INPUT": os.path.join(folder, "input.json"),
         "WAAGENT_OUTPUT": os.path.join(folder, "output"),
         "WAAGENT_TMP": folder,

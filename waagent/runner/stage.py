@@ -517,7 +517,7 @@ def _terminated(number: int, frame: object) -> None:
     sys.exit(128 + number)
 
 
-def _unwatched(pid: int) -> None:
+def _unwatched(pid: int, folder: str) -> None:
     """Nobody minds this process."""
 
 

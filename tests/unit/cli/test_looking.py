@@ -201,11 +201,11 @@ def test_events_lists_and_runs_hooks(machine: Machine, waagent: Waagent) -> None
 def test_stage_dry_run_and_only(machine: Machine, waagent: Waagent) -> None:
     machine.module("vendor/local/20-a.py", "ctx.system.write('/etc/motd', 'x')\nreturn changed('wrote')")
     machine.module("vendor/local/30-b.py", "return 1/0")
-    before = {path for path in machine.root.rglob("*")}
+    before = set(machine.root.rglob("*"))
     said = waagent("stage", "local", "--dry-run")
     assert said.status == 1
     assert said.out.startswith("a: would change: wrote\n    write /etc/motd created with 1 bytes, mode 0644\nb: would fail:")
-    assert {path for path in machine.root.rglob("*")} == before
+    assert set(machine.root.rglob("*")) == before
     assert waagent("stage", "local", "--dry-run", "--format", "json").json()["schema"] == 1
     assert waagent("stage", "local", "--only", "a").status == 0
     assert (machine.root / "etc/motd").exists()
