@@ -142,6 +142,21 @@ def test_a_new_machine_is_provisioned_and_no_file_keeps_the_password(machine: Ma
     assert machine.holding(SECRET) == []
 
 
+def test_a_dry_run_foresees_a_whole_first_boot_and_does_nothing(machine: Machine) -> None:
+    before = {path: path.read_bytes() for path in machine.root.rglob("*") if path.is_file()}
+    system = System(machine.root, execute=machine.execute, planning=True)
+    config = configuration.from_text("Logs.Console=n\nProvisioning.DeleteRootPassword=y\n")
+    done = stage.run_stage(system, "local", config, profile_of(machine.root), stage.Wish())
+    assert [record for record in done.records if record["outcome"] == "failed"] == []
+    foreseen = " ".join(effect for record in done.records for effect in record.get("effects", []))
+    for sign in ("/etc/hostname", "useradd -m operator1", "chpasswd", "authorized_keys", "sudoers.d/waagent",
+                 "50-waagent.conf", "ssh_host_rsa_key", "/etc/shadow", COPY):  # fmt: skip
+        assert sign in foreseen
+    assert SECRET not in foreseen
+    assert {path: path.read_bytes() for path in machine.root.rglob("*") if path.is_file()} == before
+    assert machine.ran() == []
+
+
 def test_a_second_boot_runs_nothing_again(machine: Machine) -> None:
     machine.boot()
     assert machine.ran() == ["useradd", "chpasswd", "ssh-keygen"]

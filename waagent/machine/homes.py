@@ -75,6 +75,11 @@ def write(
     path = posixpath.join(account.home, relative)
     directory, name = posixpath.split(relative)
     owner = (account.uid, account.gid)
+    if system.planning and not system.is_directory(account.home):
+        system.note(
+            Effect("write", path, note=f"{len(content)} bytes, mode {mode:04o}, in a home that is not there yet")
+        )
+        return True
     try:
         changed = _make_directories(system, account, directory, directory_mode)
         try:

@@ -58,8 +58,11 @@ def find(system: System, name: str) -> Account | None:
 
 
 def require(system: System, name: str) -> Account:
-    """The account of this name. Raises UserError."""
+    """The account of this name; in plan mode the one that would be made. Raises UserError."""
     found = find(system, name)
+    if found is None and system.planning:
+        first = uid_min(system)
+        return Account(name, first, first, f"/home/{name}", "")
     if found is None:
         raise UserError(f"cannot set up {name}: there is no such account; the step user makes it", user=name)
     return found
