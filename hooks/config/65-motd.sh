@@ -1,15 +1,13 @@
 #!/bin/sh
-# Greet who logs in with the name and the place of the machine.
-# waagent: {frequency: per-boot, limit: 10s}
+# 65-motd.sh: greet whoever logs in with the machine's name, region and instance.
+#
+# waagent: {summary: Write /etc/motd, frequency: per-instance, limit: 10s}
 set -eu
 
-motd=/etc/motd
-line="This is $WAAGENT_VM_NAME in ${WAAGENT_LOCATION:-an unknown place}, instance $WAAGENT_INSTANCE_ID."
-
-if [ "$(cat "$motd" 2>/dev/null)" = "$line" ]; then
-    echo "message=$motd says so already" >"$WAAGENT_OUTPUT"
-    exit 77
+text="This is ${WAAGENT_VM_NAME:-a machine without a name} in ${WAAGENT_LOCATION:-an unknown region}, instance $WAAGENT_INSTANCE_ID."
+if [ -f /etc/motd ] && [ "$(cat /etc/motd)" = "$text" ]; then
+    echo "message=/etc/motd is as it should be" >"$WAAGENT_OUTPUT"
+    exit 0
 fi
-echo "$line" >"$motd.new"
-mv "$motd.new" "$motd"
-echo "message=wrote $motd" >"$WAAGENT_OUTPUT"
+echo "$text" >/etc/motd
+echo "message=wrote /etc/motd" >"$WAAGENT_OUTPUT"
