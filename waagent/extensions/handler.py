@@ -264,11 +264,8 @@ def withdraw_error_status(
 
 
 def make_folders(system: System, layout: Layout, name: str, version: str) -> None:
-    """Have config/ and status/, of which only root can read."""
-    base = layout.base(name, version)
-    if not system.is_directory(base):
-        system.make_directory(base, 0o755)
-    for folder in (layout.config(name, version), layout.status(name, version)):
+    """Have the handler's directory, config/ and status/, for root alone: others may pass the state directory."""
+    for folder in (layout.base(name, version), layout.config(name, version), layout.status(name, version)):
         system.make_directory(folder, 0o700)
 
 

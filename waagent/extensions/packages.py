@@ -127,6 +127,7 @@ def _unpack(system: System, layout: Layout, name: str, version: str) -> None:
     for left in (fresh, stale):
         system.remove_tree(left)
     unpack(system, layout.package(name, version), fresh)
+    system.set_mode(fresh, 0o700)
     if system.is_directory(base):
         for kept in KEPT:
             if system.exists(f"{base}/{kept}"):
