@@ -38,9 +38,10 @@ class ControlGroup:
     def kill(self) -> None:
         """SIGKILL to whatever is left in the group, without asking who started it."""
         for group in self._directories():
-            for pid in (group / "cgroup.procs").read_text(encoding="ascii").split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError):  # the guest's systemd removes what is empty
+                for pid in (group / "cgroup.procs").read_text(encoding="ascii").split():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
 
     def remove(self) -> None:
         """Take the directories away again, once the kernel has buried the last process in them."""

@@ -70,6 +70,9 @@ class Guest:
 
     def boot(self, timeout: float = 30) -> None:
         assert self._nspawn is None, "boot: the guest is running already"
+        # A tree that knows its machine id would keep the VM id of its first boot.
+        if self.exists("/etc/machine-id") and self.read("/etc/machine-id").strip() != self.vm_id.replace("-", ""):
+            self.write("/etc/machine-id", "")
         with open(self.console, "ab") as console:
             self._nspawn = subprocess.Popen(
                 self._cgroup.enter(

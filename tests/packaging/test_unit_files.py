@@ -55,10 +55,11 @@ def test_unit_runs_the_stage_that_names_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_unit_gives_the_stage_its_budget_and_a_minute(name: str) -> None:
+def test_unit_gives_the_stage_its_budget_and_a_little_more(name: str) -> None:
     """oneshot units have no limit of their own: without one a hung stage blocks the boot for ever."""
     limit = seconds(Unit(f"waagent-{name}.service").one("Service", "TimeoutStartSec"))
-    assert limit == seconds(stage(name)["budget"]) + 60
+    budget = seconds(stage(name)["budget"])
+    assert budget + 60 <= limit <= budget * 1.2
 
 
 @pytest.mark.parametrize("name", BOOT)

@@ -1,0 +1,96 @@
+"""Handlers in a booted guest: their scopes, a worker that is killed, a reboot in the middle of enable, a long one."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+
+import pytest
+from bed import Bed
+
+from waagent.simulator import Machine
+
+NAME = "Contoso.Test.Probe"
+BASE = f"/var/lib/waagent/{NAME}-1.0.0"
+RUN = """#!/bin/sh
+echo "$1" >> /var/tmp/commands
+cat /proc/self/cgroup > "/var/tmp/cgroup.$1"
+status() {
+    printf '[{"status": {"operation": "Enable", "status": "%s", "code": 0,
+        "formattedMessage": {"lang": "en-US", "message": "%s"}}}]' "$1" "$2" > "status/$ConfigSequenceNumber.status"
+}
+[ "$1" != enable ] || . ./enable.sh
+"""
+
+
+def package(enable: str) -> bytes:
+    body = {f"{verb}Command": f"run.sh {verb}" for verb in ("install", "uninstall", "update", "enable", "disable")}
+    output = io.BytesIO()
+    with zipfile.ZipFile(output, "w") as archive:
+        manifest = [{"handlerManifest": body, "resourceLimits": {"cpuQuotaPercentage": 40}}]
+        archive.writestr("HandlerManifest.json", json.dumps(manifest))
+        archive.writestr("run.sh", RUN)
+        archive.writestr("enable.sh", enable)
+    return output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def machine(bed: Bed) -> Machine:
+    made = bed.machine()
+    bed.guest.boot()
+    made.wait_for("ready", 60)
+    return made
+
+
+def publish(bed: Bed, machine: Machine, enable: str, name: str = NAME) -> None:
+    bed.guest.run("rm -f /var/tmp/commands")
+    bed.fabric.simulator.add_package(package(enable), name, "1.0.0")
+    machine.publish([{"name": name, "version": "1.0.0", "public": {"at": time.time()}}])
+
+
+def commands(bed: Bed) -> list[str]:
+    return bed.guest.read("/var/tmp/commands").split()
+
+
+def test_a_command_runs_in_a_scope_of_its_own_in_the_slice_of_its_handler(bed: Bed, machine: Machine) -> None:
+    publish(bed, machine, "status success fine")
+    machine.wait_for(f"extension={NAME}", 60)
+    assert commands(bed) == ["install", "enable"]
+    for verb in ("install", "enable"):
+        place = bed.guest.read(f"/var/tmp/cgroup.{verb}")
+        assert f"/azure.slice/azure-vmextensions.slice/azure-vmextensions-{NAME}.slice/{verb}_" in place
+    quota = bed.guest.succeed(f"systemctl show -p CPUQuotaPerSecUSec --value azure-vmextensions-{NAME}.slice")
+    assert quota.strip() == "400ms"
+
+
+def test_161_a_handler_survives_the_worker_and_its_result_counts(bed: Bed, machine: Machine) -> None:
+    name = "Contoso.Test.Survivor"
+    publish(bed, machine, "touch /var/tmp/begun; sleep 8; status success survived", name)
+    bed.guest.wait_until_succeeds("test -e /var/tmp/begun", 30)
+    bed.guest.succeed("systemctl kill -s KILL waagent-worker@goal-state.service; systemctl restart waagent.service")
+    machine.wait_for(f"extension={name}", 60)
+    assert commands(bed) == ["install", "enable"]
+
+
+def test_a_handler_may_reboot_the_machine_in_the_middle_of_enable(bed: Bed, machine: Machine) -> None:
+    name = "Contoso.Test.Rebooter"
+    reboot = "if [ -e /var/tmp/rebooted ]; then status success again; else touch /var/tmp/rebooted; sync; systemctl reboot; sleep 60; fi"
+    publish(bed, machine, reboot, name)
+    bed.guest.wait_until_succeeds("test -e /var/tmp/rebooted && uptime -s", 60)
+    machine.wait_for(f"extension={name}", 120)
+    assert commands(bed) == ["install", "enable", "enable"]
+
+
+def test_reports_go_on_while_a_handler_works(bed: Bed, machine: Machine) -> None:
+    name = "Contoso.Test.Long"
+    publish(bed, machine, "touch /var/tmp/long; sleep 20; status success done", name)
+    bed.guest.wait_until_succeeds("test -e /var/tmp/long", 60)
+    before = machine.reports.status
+    time.sleep(8)
+    assert machine.reports.status is not None
+    entries = machine.reports.status["aggregateStatus"]["handlerAggregateStatus"]
+    told = [entry["runtimeSettingsStatus"]["settingsStatus"]["status"] for entry in entries if entry["handlerName"] == name]
+    assert [status["status"] for status in told] == ["transitioning"], before
+    machine.wait_for(f"extension={name}", 60)
