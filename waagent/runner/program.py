@@ -239,6 +239,17 @@ def _private_folder(system: System, step: Step) -> str:
 
 
 def _remove_tree(real: str) -> None:
-    import shutil
+    """Remove the folder; nearly always it holds the two files it was made for, and shutil can stay away."""
+    try:
+        for name in ("input.json", "output"):
+            try:
+                os.unlink(os.path.join(real, name))
+            except FileNotFoundError:
+                continue
+        os.rmdir(real)
+    except FileNotFoundError:
+        return
+    except OSError:
+        import shutil
 
-    shutil.rmtree(real, ignore_errors=True)
+        shutil.rmtree(real, ignore_errors=True)

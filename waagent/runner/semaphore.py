@@ -48,8 +48,8 @@ class Semaphores:
 
     def begin(self, step: Step) -> None:
         folder = self._folder(step)
-        if folder is None or self.system.planning:
-            return
+        if folder is None or folder == RUN or self.system.planning:
+            return  # a mark in /run would be gone with the crash that it is to tell of
         self.system.make_directory(folder, 0o700)
         # Losing this mark in a power cut costs one line in the log, and no second run.
         mark = f"{folder}/{step.semaphore}.running"
