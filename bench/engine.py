@@ -8,9 +8,10 @@ hooks     a stage of N hooks of `true`, run by `waagent stage` in a process of i
 modules   the same with N Python steps that return at once
 starts    wall time of verbs, each in a fresh process, beside a Python that does nothing (seconds: median, least)
 
-The fake root lies in --root-in (default: the fastest of /run, /dev/shm and /tmp that can be written, as /run is a
-tmpfs on a booted machine). The state directory lies there too, so the cost of syncing /var to a real disk is left out:
-`durable_writes` counts how many files each boot of the hooks stage syncs, to be multiplied by what the disk takes.
+The fake root lies in --root-in (default: the first of /run, /dev/shm and /tmp that can be written, as /run is a
+tmpfs on a booted machine). The state directory lies there too, so the cost of syncing /var to a real disk is left
+out: `durable_writes` counts what a run of the hooks stage syncs (null without strace); multiply by your disk. A fake
+root costs the engine some time that a real one does not: it resolves every link itself.
 """
 
 from __future__ import annotations
@@ -55,7 +56,12 @@ def main() -> int:
         bench = Bench(Path(folder))
         report = {
             "schema": 1,
-            "where": {"python": platform.python_version(), "cpus": os.cpu_count(), "root_in": where, "load": os.getloadavg()[0]},
+            "where": {
+                "python": platform.python_version(),
+                "cpus": os.cpu_count(),
+                "root_in": where,
+                "load": os.getloadavg()[0],
+            },
             "hooks": bench.hooks(args.hooks),
             "modules": bench.modules(args.hooks),
             "starts": bench.starts(args.runs),
