@@ -10,8 +10,8 @@ starts    wall time of verbs, each in a fresh process, beside a Python that does
 
 The fake root lies in --root-in (default: the first of /run, /dev/shm and /tmp that can be written, as /run is a
 tmpfs on a booted machine). The state directory lies there too, so the cost of syncing /var to a real disk is left
-out: `durable_writes` counts what a run of the hooks stage syncs (null without strace); multiply by your disk. A fake
-root costs the engine some time that a real one does not: it resolves every link itself.
+out: `durable_writes` counts what a run of the hooks stage syncs (null without strace); multiply by your disk. A
+fake root costs the engine some time that a real one does not: it resolves every link itself.
 """
 
 from __future__ import annotations

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.unit.runner.conftest import machine
+
+__all__ = ["machine"]
