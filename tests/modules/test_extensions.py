@@ -74,3 +74,11 @@ def test_a_policy_that_cannot_be_used_fails_every_extension_and_not_the_step(mod
     ctx.system.write("/etc/waagent_policy.json", "nonsense")
     assert "1 of them failed" in module.run(ctx).message
     assert any("[InvalidPolicyError]" in note for note in ctx.notes)
+
+
+def test_113_a_policy_counts_only_when_it_is_switched_on(module, declared):
+    ctx = declared(conf="")
+    ctx.system.write("/etc/waagent_policy.json", '{"policyVersion": "0.1.0"}')
+    assert module._rules(ctx, "168.63.129.16").policy is None
+    ctx = declared(conf="Debug.EnableExtensionPolicy=y\n")
+    assert module._rules(ctx, "168.63.129.16").policy is not None

@@ -95,8 +95,8 @@ class Engine:
             raise
 
     def _process(self, desired: Desired) -> Summary:
-        self._journal.begin(desired.identity)
-        self._resume(desired)
+        other = self._journal.begin(desired.identity)
+        self._resume(desired, same=not other)
         packages.sweep(self._system, self._layout)
         refusals = policy.refusals(
             desired,
@@ -119,30 +119,34 @@ class Engine:
 
     # -- before the turns ------------------------------------------------------------------------------------
 
-    def _resume(self, desired: Desired) -> None:
-        """Settle the command that an earlier process was running when it died."""
+    def _resume(self, desired: Desired, *, same: bool) -> None:
+        """Settle the command that an earlier process was running when it died; same: for this goal state."""
         found = self._journal.interrupted()
         if found is not None:
-            self._settle(desired, *found)
+            pair, result, message = self._settle(desired, *found)
+            if same and result:
+                self._journal.ended(pair, result, message)
         self._journal.did()
         commands.clear(self._system, self._layout)
 
     def _settle(
         self, desired: Desired, pair_id: str, operation: Operation, command: Command, running: Running
-    ) -> None:
+    ) -> tuple[str, str, str]:
+        """The pair's id and how its turn has ended with this command: result and message, "" when it goes on."""
         ended = commands.attach(self._system, self._layout, command, running)
         pair = next((one for one in plan.pairs(desired) if one.id == pair_id), None)
         if ended is None or pair is None:
-            return
+            return pair_id, "", ""
         try:
             self._steps.settle(pair, operation, command, ended)
         except ExtensionError as error:
+            self._journal.updates.pop(pair.handler.name, None)
             self._verdicts.fail(pair, operation, error)
-            self._journal.ended(pair.id, "failed", error.message)
-        else:
-            if operation.verb == "enable":
-                self._journal.updates.pop(pair.handler.name, None)
-                self._journal.ended(pair.id, "succeeded", "")
+            return pair_id, "failed", error.message
+        if operation.verb != "enable":
+            return pair_id, "", ""
+        self._journal.updates.pop(pair.handler.name, None)
+        return pair_id, "succeeded", ""
 
     def _ahead(self, ordered: tuple[Pair, ...], refusals: dict[str, Refusal]) -> Ahead:
         """Begin to fetch what the turns will want, in their order."""

@@ -257,6 +257,19 @@ def test_the_exit_code_of_a_command_that_outlived_its_agent_counts(bed: Bed) -> 
     assert "exit code 9 " in message(bed) and "too bad" in message(bed)
 
 
+def test_what_outlived_its_goal_state_does_not_count_for_the_next_one(bed: Bed) -> None:
+    process = resumed_bed(bed, NAME, "touch ../begun; sleep 1; status success done", "enable")
+    process.kill()
+    process.wait()
+    bed.incarnation = 1
+    bed.process(single(NAME, sequence=1))
+    assert bed.ran() == [
+        f"install {NAME}-1.0.0 0 -",
+        f"enable {NAME}-1.0.0 0 -",
+        f"enable {NAME}-1.0.0 1 -",
+    ]
+
+
 def test_35a_killed_after_install_only_enables(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "exit 1"})
     bed.process(single(NAME))

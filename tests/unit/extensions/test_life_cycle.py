@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.extensions.conftest import Bed, settings, single
 from waagent.extensions.steps import Rules
-from waagent.fabric.desired import Handler
+from waagent.fabric.desired import Handler, Settings
 
 NAME = "Contoso.Test.Probe"
 
@@ -233,3 +233,31 @@ def test_events_around_every_command(installed: Bed) -> None:
         ("extension-started", "enable", None),
         ("extension-finished", "enable", "succeeded"),
     ]
+
+
+def test_5_the_same_goal_state_once_more_only_enables(installed: Bed) -> None:
+    installed.ran()
+    installed.incarnation -= 1
+    installed.process(single(NAME))
+    assert installed.verbs() == ["enable"]
+    assert installed.fetched == [f"{NAME} 1.0.0"]
+
+
+def test_16_settings_that_are_no_json_are_empty_under_their_number(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0", {"enable": "status success fine"})
+    bad = Settings(NAME, 4, invalid="the settings are not JSON")
+    bed.process(Handler(NAME, "1.0.0", settings=(bad,)))
+    written = json.loads(Path(bed.layout.settings_file(NAME, "1.0.0", "", 4)).read_text())
+    assert set(written["runtimeSettings"][0]["handlerSettings"].values()) == {None}
+    assert bed.entry(NAME)["runtimeSettingsStatus"]["sequenceNumber"] == 4
+
+
+def test_protected_settings_pass_through_as_they_are(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME, protected="MIIB==", thumbprint="8C1D"))
+    written = json.loads(Path(bed.layout.settings_file(NAME, "1.0.0", "", 0)).read_text())
+    assert written["runtimeSettings"][0]["handlerSettings"] == {
+        "publicSettings": None,
+        "protectedSettings": "MIIB==",
+        "protectedSettingsCertThumbprint": "8C1D",
+    }
