@@ -9,7 +9,9 @@ A Python step (a shipped module, a packager's, or an admin's hook) is a file NN-
 the admin what to do. It runs in a process of its own: what it does to that process reaches nobody else. Running
 it twice in a row changes nothing the second time.
 
-This module is the whole interface for steps that are not shipped with the agent; it is versioned by API.
+This module is the whole interface for steps that are not shipped with the agent: what __all__ names, and what a
+Context holds. It is versioned by API: within one version names are added and never changed or taken away. The rest
+of the library is private. docs/reference/module-api.md lists all of it.
 """
 
 from __future__ import annotations
@@ -18,10 +20,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from waagent.errors import WaagentError
+
 if TYPE_CHECKING:
     from waagent.config import Config
     from waagent.distro import DistroProfile
     from waagent.system import System
+
+__all__ = ["API", "Context", "Module", "Outcome", "StepResult", "WaagentError", "changed", "skipped", "unchanged"]
 
 API = 1
 
@@ -106,7 +112,8 @@ class Context:
     system    the door to the machine            config   the options of waagent.conf
     profile   what this distribution is like     stage, step   who is running
     event     the event that caused a periodic run ("goal-state"), or None, with its data in event_data
-    boot      results of the steps that have run in this boot, oldest first
+    boot      results of the steps that have run in this boot, oldest first; a stage that should have run before
+              this one and did not come to its end is there too, as a failed, essential result without a step
     lib       the state directory, normally /var/lib/waagent
     """
 

@@ -81,7 +81,7 @@ def run(ctx: Context) -> Outcome:
     #         return changed("wrote /etc/motd")
     #     ctx.system.run("systemctl", "restart", "something.service")
     # Facts for later steps: ctx.publish("site.colour", "blue"). A line for the log: ctx.note("…").
-    # To fail: raise WaagentError("cannot do this to that: what happened") from waagent.errors.
+    # To fail: raise WaagentError("cannot do this to that: what happened"); waagent.module has it, too.
     return unchanged(f"hello from {{ctx.step}} on {{host}}")
 '''
 

@@ -26,19 +26,16 @@ from waagent.instance.store import find
 from waagent.module import API, Context
 from waagent.runner.child import Ended, run_program
 from waagent.runner.guard import Watch
+from waagent.runner.protocol import MISCONFIGURED, PROXIES, SKIPPED, TEMPORARY
 from waagent.runner.report import Report
 from waagent.runner.steps import Step
 from waagent.system import System
 from waagent.system.command import PATH
 from waagent.system.files import write_atomic
 
-TEMPORARY = 75
-SKIPPED = 77
-MISCONFIGURED = 78
 CANNOT_START = {errno.ENOENT: 127}  # else 126, as a shell has it
 RESULTS_LIMIT = 1024 * 1024
 FOLDER = "/run/waagent/tmp"
-_PROXY = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def run(
@@ -134,7 +131,7 @@ def environment(step: Step, ctx: Context, folder: str, limit: float) -> dict[str
         "WAAGENT_TMP": folder,
         "WAAGENT_DEADLINE": f"{limit:.0f}",
     }
-    env.update({name: os.environ[name] for name in _PROXY if name in os.environ})
+    env.update({name: os.environ[name] for name in PROXIES if name in os.environ})
     return env
 
 
