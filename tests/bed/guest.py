@@ -8,6 +8,7 @@
     wait_until_succeeds(command)  until its status is 0
     wait_until_booted()           until no job is left; returns running or degraded
     reboot() poweroff() kill()    as an administrator does it; kill is the power cut
+    with restarting(): …          something in the guest makes it restart by itself
     read(path) write(path, …) exists(path) journal(unit)
 
 A command runs in the guest when it is up, and chrooted into its tree when it is off: what a
@@ -26,7 +27,7 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
@@ -34,8 +35,8 @@ from bed.cgroup import ControlGroup
 
 Command = Union[str, Sequence[str]]
 
-# With --keep-unit systemd-nspawn leaves it to its starter to boot again, and ends with this status.
-ASKED_FOR_REBOOT = 133
+# With --keep-unit systemd-nspawn leaves it to its starter to boot again, and ends with status 133.
+AGAIN = 'while :; do "$@"; status=$?; [ $status = 133 ] || exit $status; done'
 
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -76,7 +77,7 @@ class Guest:
         with open(self.console, "ab") as console:
             self._nspawn = subprocess.Popen(
                 self._cgroup.enter(
-                    "systemd-nspawn",
+                    *("sh", "-c", AGAIN, "sh", "systemd-nspawn"),
                     "--quiet",
                     f"--directory={self.root}",
                     f"--machine={self.name}",
@@ -101,11 +102,16 @@ class Guest:
 
     def reboot(self, timeout: float = 60) -> None:
         """An orderly restart; returns when the new systemd answers."""
-        self.run("systemctl reboot")
-        status = self._wait_for_exit("reboot", timeout)
-        if status != ASKED_FOR_REBOOT:
-            raise AssertionError(f"reboot: systemd-nspawn ended with status {status}\n{self._console_tail()}")
-        self.boot(timeout)
+        with self.restarting(timeout):
+            self.run("systemctl reboot")
+
+    @contextlib.contextmanager
+    def restarting(self, timeout: float = 60) -> Iterator[None]:
+        """What happens inside makes the guest restart, sooner or later; leaves when the new systemd answers."""
+        before = self._init()
+        yield
+        _until(lambda: self._init() not in (None, before), timeout, self._while("reboot: the new system"))
+        self._wait_for_systemd(timeout)
 
     def poweroff(self, timeout: float = 60) -> None:
         """An orderly shutdown; returns when the guest is off."""
@@ -125,10 +131,7 @@ class Guest:
     def close(self) -> None:
         """The way out of every test, whatever state the guest is in."""
         if self._nspawn is not None:
-            init = self._init()
-            for pid in [init] if init is not None else []:
-                os.kill(pid, signal.SIGKILL)
-            self._nspawn.kill()
+            self._cgroup.kill()
             self._nspawn.wait(10)
             self._nspawn = None
         self._cgroup.remove()
@@ -217,23 +220,13 @@ class Guest:
     # -- within ------------------------------------------------------------------------------
 
     def _init(self) -> Optional[int]:
-        """The guest's pid 1 as this machine numbers it: the child of nspawn that is first in its namespace."""
+        """The guest's pid 1 as this machine numbers it: below the loop comes nspawn, below that the first process."""
         if self._nspawn is None:
             return None
-        try:
-            pid = self._nspawn.pid
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        for child in children.split():
-            try:
-                status = Path(f"/proc/{child}/status").read_text(encoding="utf-8", errors="replace")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-            inner = fields.get("NSpid", "").split()
-            if len(inner) > 1 and inner[-1] == "1" and not fields.get("State", "Z").startswith("Z"):
-                return int(child)
+        for nspawn in _children(self._nspawn.pid):
+            for child in _children(nspawn):
+                if _is_init(child):
+                    return child
         return None
 
     def _wait_for_systemd(self, timeout: float) -> None:
@@ -246,21 +239,38 @@ class Guest:
 
         _until(answers, timeout, self._while("boot: systemd"), every=0.05)
 
-    def _wait_for_exit(self, verb: str, timeout: float) -> int:
+    def _wait_for_exit(self, verb: str, timeout: float) -> None:
         assert self._nspawn is not None, f"{verb}: the guest is off"
         try:
-            status = self._nspawn.wait(timeout)
+            self._nspawn.wait(timeout)
         except subprocess.TimeoutExpired:
             why = f"{verb}: the guest is still there after {timeout} s\n{self._console_tail()}"
             raise AssertionError(why) from None
         self._nspawn = None
-        return status
 
     def _while(self, what: str) -> Callable[[], str]:
         return lambda: f"{what} does not answer\n{self._console_tail()}"
 
     def _console_tail(self) -> str:
         return self.console.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _is_init(pid: int) -> bool:
+    """Whether the process is alive and number 1 in a namespace of its own."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    inner = fields.get("NSpid", "").split()
+    return len(inner) > 1 and inner[-1] == "1" and not fields.get("State", "Z").startswith("Z")
 
 
 def _shown(command: Command) -> str:

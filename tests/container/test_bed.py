@@ -94,6 +94,14 @@ def test_reboot_and_power_cut_keep_the_disk_and_lose_run(bare: Bed) -> None:
     bare.guest.boot()
 
 
+def test_guest_that_restarts_by_itself_comes_back(bare: Bed) -> None:
+    bare.guest.write("/run/before", "")
+    with bare.guest.restarting():
+        bare.guest.succeed("systemd-run --on-active=0.2 systemctl reboot")
+    bare.guest.wait_until_booted()
+    assert not bare.guest.exists("/run/before")
+
+
 def test_two_beds_run_beside_each_other(bare: Bed) -> None:
     with Bed(layers=[tree.base("bookworm")]) as other:
         other.guest.boot()
