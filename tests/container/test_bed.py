@@ -97,7 +97,7 @@ def test_reboot_and_power_cut_keep_the_disk_and_lose_run(bare: Bed) -> None:
 def test_guest_that_restarts_by_itself_comes_back(bare: Bed) -> None:
     bare.guest.write("/run/before", "")
     with bare.guest.restarting():
-        bare.guest.succeed("systemd-run --on-active=0.2 systemctl reboot")
+        bare.guest.succeed("systemd-run --on-active=0.2 --timer-property=AccuracySec=50ms systemctl reboot")
     bare.guest.wait_until_booted()
     assert not bare.guest.exists("/run/before")
 
@@ -110,7 +110,7 @@ def test_two_beds_run_beside_each_other(bare: Bed) -> None:
         assert other.guest.vm_id != bare.guest.vm_id
         other.guest.kill()
     assert bare.guest.is_up()
-    bare.guest.succeed("systemctl is-system-running --wait")
+    bare.guest.wait_until_booted()
 
 
 def traces(token: str) -> list[str]:
