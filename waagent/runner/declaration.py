@@ -21,7 +21,7 @@ from waagent.runner import durations
 
 HEAD = 4096
 _HEADER = re.compile(rb"^[ \t]*(?:#|//|--|;|%)[ \t]*waagent:[ \t]*(\{.*\})[ \t]*\r?$", re.MULTILINE)
-_KEYS = (
+KEYS = (
     "summary", "frequency", "every", "on", "when", "limit", "on-failure", "before", "after", "secrets", "distros",
 )  # fmt: skip
 _LISTS = ("on", "when", "secrets", "distros", "reads")
@@ -84,9 +84,9 @@ def of_program(head: bytes, file: str, inherited: Module | None, limit: float = 
         words = yaml.load(match.group(1), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     except (yaml.YAMLError, ValueError) as error:
         raise StageError(f"its waagent header is not a YAML mapping: {' '.join(str(error).split())}") from error
-    unknown = [str(key) for key in words if key not in _KEYS]
+    unknown = [str(key) for key in words if key not in KEYS]
     if unknown:
-        raise StageError(f"its waagent header has an unknown key {unknown[0]!r}; known are {', '.join(_KEYS)}")
+        raise StageError(f"its waagent header has an unknown key {unknown[0]!r}; known are {', '.join(KEYS)}")
     before, after = str(words.pop("before", "")), str(words.pop("after", ""))
     if "on-failure" in words:
         words["on_failure"] = words.pop("on-failure")

@@ -47,7 +47,7 @@ STATUSES = (
         "next boot; in the periodic stage at its next time",
     ),
     (str(SKIPPED), "skipped: it does not apply here"),
-    (str(MISCONFIGURED), "failed: its configuration is wrong; not tried again in this boot"),
+    (str(MISCONFIGURED), "failed: its configuration is wrong"),
     ("126, 127", "failed: it could not be started; the log says why"),
     ("128+n", "failed: signal n ended it"),
     ("anything else", "failed"),
