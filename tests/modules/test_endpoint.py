@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.protocol.talk import Talk
 from waagent.errors import FabricUnreachable
 from waagent.fabric import discovery
 from waagent.module import Context
+from waagent.system import broadcast
 
 MODULE = "network/10-endpoint.py"
 
@@ -45,6 +47,52 @@ def test_leases_are_read_where_the_profile_says(module: ModuleType, joined: Cont
     assert "/var/lib/dhcp/dhclient*.leases" in module._lease_files(joined)
     joined.facts["fabric"]["endpoint"] = joined.facts["fabric"]["endpoint"]
     assert module.run(joined).kind == "unchanged"
+
+
+ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+LINK, DEFAULT = "eth0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n", "eth0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n"
+DIRECT = "eth0 10813FA8 0100000A 0007 0 0 0 FFFFFFFF 0 0 0\n"
+
+
+@pytest.mark.parametrize(
+    ("routes", "asked", "added"),
+    [(LINK + DEFAULT, True, False), (LINK + DEFAULT + DIRECT, False, False), (LINK, True, True), ("", True, True)],
+)
+def test_the_network_is_asked_where_no_lease_and_no_route_tells(
+    module: ModuleType, ctx: Context, put: Any, script: Any, monkeypatch: pytest.MonkeyPatch,
+    routes: str, asked: bool, added: bool,
+) -> None:  # fmt: skip
+    put("/proc/net/route", ROUTES + routes)
+    put("/sys/class/net/eth0/address", "00:0d:3a:01:02:03\n")
+    put("/sys/class/net/eth0/operstate", "up\n")
+    command = ("ip", "route", "add", "168.63.129.16/32", "via", "10.0.0.1")
+    script.on(*command, status=2, stderr="Error: Nexthop has invalid gateway.")
+    questions: list[str] = []
+
+    def ask(interface: str, question: bytes, accept: Callable[[bytes], Any], **_: object) -> Any:
+        questions.append(interface)
+        options = bytes((53, 1, 2, 245, 4, 168, 63, 129, 16, 3, 4, 10, 0, 0, 1, 255))
+        return accept(b"\x02" + question[1:240] + options)
+
+    monkeypatch.setattr(broadcast, "ask", ask)
+    asking = module._asker(ctx)
+    assert (asking is not None) is asked
+    if asking is not None:
+        assert asking() == "168.63.129.16"
+    assert questions == ["eth0"] * asked
+    assert script.ran == [command] * added
+    assert [note for note in ctx.notes if "Nexthop" in note] == ctx.notes[: int(added)]
+
+
+def test_leases_and_questions_do_not_count_where_dhcp_is_off(
+    module: ModuleType, joined: Context, declared: Any, monkeypatch: pytest.MonkeyPatch, talk: Talk  # noqa: F811
+) -> None:
+    declared(conf="Protocol.EndpointDiscovery=static\n")
+    joined.facts["fabric"]["endpoint"] = "127.0.0.1:1:1"
+    joined.system.write(f"{LIB}/provisioned", VM_ID)
+    monkeypatch.setattr(module, "_asker", lambda ctx: pytest.fail)
+    with pytest.raises(FabricUnreachable):
+        module.run(joined)
 
 
 @pytest.mark.parametrize(("marker", "patience"), [(VM_ID, 20), (VM_ID.upper(), 20), ("another", 300), (None, 300)])

@@ -1,9 +1,11 @@
 """Find the wire server: try the endpoints that may be it until one speaks our protocol.
 
-find(system, http, patience, globs, known, dhcp, note) -> Endpoint
+find(system, http, patience, globs, known, dhcp, ask, note) -> Endpoint
 
-Each round asks every candidate (endpoint.candidates) once for its versions, with five seconds for the answer; then
-it pauses 1, 2, 3, 5, 5, ... s and reads the leases again, until `patience` seconds are over: FabricUnreachable.
+Each round asks every candidate once for its versions, with five seconds for the answer: the endpoint that worked
+last, option 245 of the leases, where no lease tells it what a DISCOVER of our own brings (dhcp.py), the well-known
+address. Then it pauses 1, 2, 3, 5, 5, ... s and reads the leases again, until `patience` seconds are over:
+FabricUnreachable.
 
 Source: wire-protocol 1.1, 1.4.
 """
@@ -19,7 +21,7 @@ from waagent.fabric.retry import Policy
 from waagent.fabric.wire import WireServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from waagent.fabric.endpoint import Endpoint
     from waagent.system import System
@@ -37,19 +39,19 @@ def find(
     globs: Iterable[str] = (),
     known: str | None = None,
     dhcp: bool = True,
+    ask: Callable[[], str | None] | None = None,
     well_known: str = endpoints.WIRE_SERVER,
     note: Callable[[str], None] | None = None,
 ) -> Endpoint:
-    """globs: where leases lie; known: text of the endpoint that worked last; dhcp: whether leases count;
-    well_known: what is tried last.
+    """globs: where leases lie; known: text of the endpoint that worked last; dhcp: whether leases count, and an
+    answer to `ask`, which is called where there are none; well_known: what is tried last.
     """
     patterns = list(globs)
     clock = system.clock
     began = clock.monotonic()
     rounds, last = 0, ""
     while True:
-        leased = leases.find(system, patterns, clock.now()) if dhcp else []
-        for candidate in endpoints.candidates(known, leased, dhcp=dhcp, well_known=well_known):
+        for candidate in _candidates(system, patterns, known, well_known, ask=ask, dhcp=dhcp):
             try:
                 WireServer(system, http, candidate).check_version(ASK)
             except FabricError as error:
@@ -66,3 +68,30 @@ def find(
                 "the platform is asked again later"
             )
         clock.sleep(pause)
+
+
+def _candidates(
+    system: System,
+    patterns: list[str],
+    known: str | None,
+    well_known: str,
+    *,
+    ask: Callable[[], str | None] | None,
+    dhcp: bool,
+) -> Iterator[Endpoint]:
+    """Best first, each once; the network is asked only when the ones before did not answer."""
+    tried: list[Endpoint] = []
+
+    def fresh(texts: list[str]) -> Iterator[Endpoint]:
+        for candidate in endpoints.candidates(texts):
+            if candidate not in tried:
+                tried.append(candidate)
+                yield candidate
+
+    yield from fresh([known] if known else [])
+    leased = leases.find(system, patterns, system.clock.now()) if dhcp else []
+    yield from fresh(leased)
+    if dhcp and not leased and ask is not None:
+        told = ask()
+        yield from fresh([told] if told else [])
+    yield from fresh([well_known])

@@ -5,9 +5,8 @@ Endpoint
     port          int, 80         plugin_port   int, 32526
     text          "168.63.129.16"; with other ports than these "127.0.0.1:8080:8081" (simulator)
 
-Order of discovery (candidates): the endpoint that worked last, option 245 of the DHCP leases (leases.py), the
-well-known address. Each has to answer the version check before it is used, so a stale first one costs one
-request. The agent sends no DISCOVER of its own: where no lease can be read the well-known address remains.
+candidates(texts) are the endpoints of several texts, in their order, each once. Which texts they are, and that each
+has to answer before it is used: discovery.py.
 
 Source: wire-protocol 0.1, 1.1.
 """
@@ -63,12 +62,10 @@ def parse(text: str) -> Endpoint:
     return Endpoint(host, *(int(port) for port in ports))
 
 
-def candidates(
-    known: str | None, leased: list[str], *, dhcp: bool = True, well_known: str = WIRE_SERVER
-) -> list[Endpoint]:
-    """Endpoints to try, best first, each once. known: the text that worked last; dhcp: whether leases count."""
+def candidates(texts: list[str]) -> list[Endpoint]:
+    """Endpoints to try, in order, each once; what is no endpoint is passed over."""
     found: list[Endpoint] = []
-    for text in ([known] if known else []) + (leased if dhcp else []) + [well_known]:
+    for text in texts:
         try:
             endpoint = parse(text)
         except FabricRejected:

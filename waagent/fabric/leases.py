@@ -75,7 +75,7 @@ def _of_packet(packet: bytes) -> str | None:
         code, length = packet[at], packet[at + 1]
         value = packet[at + 2 : at + 2 + length]
         if code == OPTION:
-            return _dotted(value)
+            return dotted(value)
         at += 2 + length
     return None
 
@@ -123,7 +123,7 @@ def _of_option(value: str) -> str | None:
         value[1:-1],
         flags=re.DOTALL,
     )
-    return _dotted(inner.encode("latin-1", "replace"))
+    return dotted(inner.encode("latin-1", "replace"))
 
 
 def _of_hex(value: str) -> str | None:
@@ -135,10 +135,10 @@ def _of_hex(value: str) -> str | None:
     pairs = value.split(":") if ":" in value else [value[at : at + 2] for at in range(0, len(value), 2)]
     if any(len(pair) not in (1, 2) or pair.strip("0123456789abcdefABCDEF") for pair in pairs):
         return None
-    return _dotted(bytes(int(pair, 16) for pair in pairs))
+    return dotted(bytes(int(pair, 16) for pair in pairs))
 
 
-def _dotted(value: bytes) -> str | None:
+def dotted(value: bytes) -> str | None:
     if len(value) != 4 or value[0] in (0, 127) or value[0] >= 224:
         return None
     return ".".join(str(byte) for byte in value)
