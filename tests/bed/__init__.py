@@ -11,6 +11,7 @@ package.py    the .deb, built from this working tree, cached by content
 network.py    two network namespaces: the guest's, and the fabric's with 168.63.129.16
 fabric.py     the simulator in the fabric's namespace
 guest.py      systemd-nspawn: boot, run, reboot, power cut
+verbs.py      what a test does with any guest: succeed, fail, wait, read, write
 bed.py        all of it together, and the certain way out
 
 Everything needs root. Nothing here touches the machine outside of the cache directory and
@@ -19,7 +20,8 @@ of namespaces, control groups and processes that it made itself.
 
 from bed.bed import Bed
 from bed.fabric import Fabric
-from bed.guest import Guest, Ran
+from bed.guest import Guest
 from bed.needs import missing
+from bed.verbs import Ran
 
 __all__ = ["Bed", "Fabric", "Guest", "Ran", "missing"]

@@ -29,7 +29,8 @@ from typing import Any, Optional
 from bed import cache, network, package, tree
 from bed.cgroup import ControlGroup
 from bed.fabric import Fabric
-from bed.guest import Guest, Ran
+from bed.guest import Guest
+from bed.verbs import Ran
 
 from waagent.simulator import Machine
 

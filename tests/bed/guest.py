@@ -2,14 +2,10 @@
 
     boot()                        start it and wait until systemd answers (under a second)
     run(command)                  -> Ran(status, out, err); a string is for the shell, a list is not
-    succeed(command)              -> out; fails the test with everything that was printed otherwise
-    fail(command)                 -> Ran; fails the test if the command succeeds
-    wait_for_unit(unit)           until it is active; fails at once when it has failed
-    wait_until_succeeds(command)  until its status is 0
-    wait_until_booted()           until no job is left; returns running or degraded
+    succeed, fail, wait_…         built on run: see verbs.py
     reboot() poweroff() kill()    as an administrator does it; kill is the power cut
     with restarting(): …          something in the guest makes it restart by itself
-    read(path) write(path, …) exists(path) journal(unit)
+    read(path) write(path, …) exists(path) journal(unit)    also of verbs.py
 
 A command runs in the guest when it is up, and chrooted into its tree when it is off: what a
 test reads and writes, and how, does not depend on that.
@@ -25,15 +21,13 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import Optional, Union
 
 from bed.cgroup import ControlGroup
-
-Command = Union[str, Sequence[str]]
+from bed.verbs import Command, Ran, Verbs, shown, until
 
 # With --keep-unit systemd-nspawn leaves it to its starter to boot again, and ends with status 133.
 AGAIN = 'while :; do "$@"; status=$?; [ $status = 133 ] || exit $status; done'
@@ -46,16 +40,7 @@ ENVIRONMENT = {
 }
 
 
-class Ran(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    def __str__(self) -> str:
-        return f"status {self.status}\n{self.out}{self.err}".rstrip()
-
-
-class Guest:
+class Guest(Verbs):
     def __init__(self, root: Path, namespace: str, token: str, console: Path) -> None:
         self.root = root
         self.namespace = namespace
@@ -110,7 +95,7 @@ class Guest:
         """What happens inside makes the guest restart, sooner or later; leaves when the new systemd answers."""
         before = self._init()
         yield
-        _until(lambda: self._init() not in (None, before), timeout, self._while("reboot: the new system"))
+        until(lambda: self._init() not in (None, before), timeout, self._while("reboot: the new system"))
         self._wait_for_systemd(timeout)
 
     def poweroff(self, timeout: float = 60) -> None:
@@ -145,7 +130,7 @@ class Guest:
         argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
         init = self._init()
         if self._nspawn is not None and init is None:
-            raise AssertionError(f"run {_shown(command)}: the guest has gone down\n{self._console_tail()}")
+            raise AssertionError(f"run {shown(command)}: the guest has gone down\n{self._console_tail()}")
         door = ["nsenter", f"--target={init}", "--all"] if init is not None else ["chroot", str(self.root)]
         ran = subprocess.run(
             [*door, "timeout", "--kill-after=5", str(timeout), *argv],
@@ -156,66 +141,6 @@ class Guest:
             check=False,
         )
         return Ran(ran.returncode, ran.stdout.decode(errors="replace"), ran.stderr.decode(errors="replace"))
-
-    def succeed(self, command: Command, timeout: float = 60, stdin: Union[str, bytes] = "") -> str:
-        ran = self.run(command, timeout, stdin)
-        if ran.status != 0:
-            raise AssertionError(f"in the guest, {_shown(command)}: {ran}")
-        return ran.out
-
-    def fail(self, command: Command, timeout: float = 60) -> Ran:
-        ran = self.run(command, timeout)
-        if ran.status == 0:
-            raise AssertionError(f"in the guest, {_shown(command)} should have failed: {ran}")
-        return ran
-
-    # -- waiting -----------------------------------------------------------------------------
-
-    def wait_until_succeeds(self, command: Command, timeout: float = 60) -> str:
-        last = Ran(-1, "", "")
-
-        def succeeds() -> bool:
-            nonlocal last
-            last = self.run(command, timeout)
-            return last.status == 0
-
-        _until(succeeds, timeout, lambda: f"in the guest, {_shown(command)}: {last}")
-        return last.out
-
-    def wait_for_unit(self, unit: str, timeout: float = 60) -> None:
-        def active() -> bool:
-            state = self.run(["systemctl", "is-active", unit]).out.strip()
-            if state == "failed":
-                raise AssertionError(f"{unit} has failed:\n{self.journal(unit)[-4000:]}")
-            return state == "active"
-
-        _until(active, timeout, lambda: f"{unit}: {self.run(['systemctl', 'status', '--no-pager', unit])}")
-
-    def wait_until_booted(self, timeout: float = 120) -> str:
-        """Until systemd has no job left; the state that it then reports, running or degraded."""
-        ran = self.run("systemctl is-system-running --wait", timeout)
-        state = ran.out.strip()
-        if state not in ("running", "degraded"):
-            jobs = self.run("systemctl list-jobs --no-pager").out
-            raise AssertionError(f"the guest has not finished booting in {timeout} s: {state}\n{jobs}")
-        return state
-
-    # -- files and logs ----------------------------------------------------------------------
-
-    def read(self, path: str) -> str:
-        return self.succeed(["cat", path])
-
-    def write(self, path: str, content: Union[str, bytes], mode: int = 0o644) -> None:
-        """Make the file and the directories above it, all owned by root."""
-        script = 'mkdir -p "$(dirname "$1")" && cat >"$1" && chmod "$2" "$1"'
-        self.succeed(["sh", "-c", script, "sh", path, f"{mode:o}"], stdin=content)
-
-    def exists(self, path: str) -> bool:
-        return self.run(["test", "-e", path]).status == 0
-
-    def journal(self, unit: str = "", boot: bool = True) -> str:
-        command = ["journalctl", "--no-pager", "--quiet", "--output=short-monotonic"]
-        return self.run([*command, *(["--boot"] if boot else []), *([f"--unit={unit}"] if unit else [])]).out
 
     # -- within ------------------------------------------------------------------------------
 
@@ -237,7 +162,7 @@ class Guest:
                 return False
             return self.run("systemctl is-system-running").out.strip() not in ("", "offline", "unknown")
 
-        _until(answers, timeout, self._while("boot: systemd"), every=0.05)
+        until(answers, timeout, self._while("boot: systemd"), every=0.05)
 
     def _wait_for_exit(self, verb: str, timeout: float) -> None:
         assert self._nspawn is not None, f"{verb}: the guest is off"
@@ -271,15 +196,3 @@ def _is_init(pid: int) -> bool:
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     inner = fields.get("NSpid", "").split()
     return len(inner) > 1 and inner[-1] == "1" and not fields.get("State", "Z").startswith("Z")
-
-
-def _shown(command: Command) -> str:
-    return command if isinstance(command, str) else " ".join(command)
-
-
-def _until(condition: Callable[[], bool], timeout: float, why: Callable[[], str], every: float = 0.2) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {timeout} s: {why()}")
-        time.sleep(every)
