@@ -59,6 +59,7 @@ def pages() -> dict[str, str]:
         "reference/verbs.md": verb_pages(),
         "reference/instance-data.md": instance_data(),
         "reference/errors.md": error_reasons(),
+        "reference/records.md": records(),
         "man/waagent.8": waagent_8(),
         "man/waagent.conf.5": conf_5(),
     }
@@ -251,7 +252,29 @@ def verb_pages() -> str:
         file = importlib.import_module(f"waagent.cli.{verb.replace('-', '_')}")
         parts.append(f"\n## waagent {verb}\n\n```\n{inspect.cleandoc(file.__doc__ or '')}\n```\n\n")
         parts += [f"- `{words}`: {told}\n" for words, told in arguments_of(file)]
+    from waagent.cli import legacy
+    from waagent.watcher import main as watch
+
+    parts.append(f"\n## waagent watch\n\n```\n{_doc(watch)}\n```\n")
+    parts.append(f"\n## The words of the old command line\n\n```\n{_for_readers(_doc(legacy))}\n```\n\n")
+    parts += [f"- `-{word}`: as `waagent {' '.join(now)}`\n" for word, now in legacy.COMMANDS.items()]
     return "".join(parts)
+
+
+def records() -> str:
+    """The files in which is written down what ran and what was done."""
+    from waagent.runner import journal, log, semaphore
+    from waagent.system import effects
+
+    parts = ["# Records\n\n", MADE, "The verbs show all of this; these are the files, for programs.\n"]
+    pages = {"What ran": journal, "What was done": effects, "The log": log, "What is done already": semaphore}
+    for title, file in pages.items():
+        parts.append(f"\n## {title}\n\n```\n{_doc(file)}\n```\n")
+    return "".join(parts)
+
+
+def _doc(thing: Any) -> str:
+    return inspect.cleandoc(thing.__doc__ or "")
 
 
 def arguments_of(file: Any) -> list[tuple[str, str]]:

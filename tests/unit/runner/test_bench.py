@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 from tests.unit.runner.conftest import TOP
 
 
+def bench(*words: str) -> Any:
+    command = [sys.executable, str(TOP / "bench/engine.py"), "--runs", "1", *words]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_hundred_hooks_add_less_than_a_second() -> None:
+    """On a machine that is busy with other tests a try may be slow; three in a row are not."""
+    added = []
+    while len(added) < 3 and (not added or min(added) >= 1.0):
+        told = bench("--hooks", "100")["hooks"]
+        added.append(told["in_steps"] + told["in_engine"])
+    assert min(added) < 1.0, added
+
+
 def test_the_bench_runs_and_adds_up() -> None:
-    ran = subprocess.run(
-        [sys.executable, str(TOP / "bench/engine.py"), "--hooks", "20", "--runs", "1"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    report = json.loads(ran.stdout)
+    report = bench("--hooks", "20")
     for part in ("hooks", "modules"):
         told = report[part]
         assert told["steps"] == 20

@@ -473,3 +473,12 @@ def test_the_limit_of_a_program_follows_its_stage(machine: Machine, stage: str, 
     machine.add(f"admin/{stage}/20-x.sh", "#!/bin/sh\n")
     (step,) = machine.steps(stage).steps
     assert step.module.limit == limit
+
+
+def test_many_passes_leave_as_many_files_as_one(machine: Machine) -> None:
+    machine.module("vendor/periodic/10-x.py", on=("goal-state",), frequency="always")
+    machine.run("periodic", event="goal-state")
+    before = set(machine.root.rglob("*"))
+    for _ in range(30):
+        machine.run("periodic", event="goal-state")
+    assert set(machine.root.rglob("*")) == before
