@@ -15,7 +15,7 @@ import sys
 
 from waagent.runner import refusal, steps
 from waagent.runner.hook_events import NAMES
-from waagent.runner.places import STAGES
+from waagent.runner.places import EVERY_STAGE
 from waagent.system import System
 
 SUMMARY = "write a working hook to begin with"
@@ -23,7 +23,7 @@ ADMIN = "/etc/waagent/hooks.d"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", metavar="STAGE", help=f"{', '.join(STAGES)}, or the name of an event")
+    parser.add_argument("stage", metavar="STAGE", help=f"{', '.join(EVERY_STAGE)}, or the name of an event")
     parser.add_argument("name", metavar="NN-name", help="two digits for the place, then a name: 35-mount-data")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--shell", action="store_true", help="a shell script (this is the default)")
@@ -39,8 +39,9 @@ def main(args: argparse.Namespace, system: System) -> int:
     if args.event or stage in NAMES:
         stage = stage if stage.startswith("on-") else f"on-{stage}"
     event = stage[3:] if stage.startswith("on-") else ""
-    if not event and stage not in STAGES:
-        told = f"there is no stage {stage!r}: the stages are {', '.join(STAGES)}; the events {', '.join(NAMES)}"
+    if not event and stage not in EVERY_STAGE:
+        known = f"the stages are {', '.join(EVERY_STAGE)}; the events {', '.join(NAMES)}"
+        told = f"there is no stage {stage!r}: {known}"
         print(f"waagent new-hook: {told} (others with --event)", file=sys.stderr)
         return 2
     python = args.python or (args.name.endswith(".py") and not args.shell)

@@ -13,23 +13,23 @@ from typing import Any
 
 from waagent.cli import text
 from waagent.runner import steps
-from waagent.runner.places import STAGES
+from waagent.runner.places import EVERY_STAGE
 from waagent.system import System
 
 SUMMARY = "list the steps in the order in which they run, and what overrides what"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("stage", nargs="?", help=f"{', '.join(STAGES)}, or on-EVENT; all when left out")
+    parser.add_argument("stage", nargs="?", help=f"{', '.join(EVERY_STAGE)}, or on-EVENT; all when left out")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
 def main(args: argparse.Namespace, system: System) -> int:
-    if args.stage and args.stage not in STAGES and not args.stage.startswith("on-"):
-        told = f"there is no stage {args.stage!r}: the stages are {', '.join(STAGES)}, and on-EVENT"
+    if args.stage and args.stage not in EVERY_STAGE and not args.stage.startswith("on-"):
+        told = f"there is no stage {args.stage!r}: the stages are {', '.join(EVERY_STAGE)}, and on-EVENT"
         print(f"waagent steps: {told}", file=sys.stderr)
         return 2
-    names = [args.stage] if args.stage else [*STAGES, *(f"on-{event}" for event in steps.events(system))]
+    names = [args.stage] if args.stage else [*EVERY_STAGE, *(f"on-{event}" for event in steps.events(system))]
     listings = [steps.discover(system, name) for name in names]
     if args.format == "json":
         print(json.dumps({"schema": 1, "stages": [as_dict(listing) for listing in listings]}, indent=1))

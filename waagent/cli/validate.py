@@ -155,12 +155,13 @@ def _ovf(content: bytes) -> list[Finding]:
 
 def _stage(file: str, content: bytes) -> list[Finding]:
     from waagent.runner import definition
-    from waagent.runner.places import STAGES
+    from waagent.runner.places import EVERY_STAGE
 
     name = os.path.basename(file).rpartition(".")[0]
     found = [Finding(line, told) for line, _, told in definition.check(name, content)[1]]
-    if name not in STAGES:
-        found.insert(0, Finding(0, f"there is no stage {name!r}: a stage file is named {', '.join(STAGES)} .yaml"))
+    if name not in EVERY_STAGE:
+        known = ", ".join(EVERY_STAGE)
+        found.insert(0, Finding(0, f"there is no stage {name!r}: a stage file is named {known} .yaml"))
     return found
 
 

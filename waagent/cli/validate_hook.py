@@ -125,8 +125,8 @@ def _place(file: str, system: System) -> Iterator[Found]:
     stage = os.path.basename(folder)
     if not _is_place(os.path.realpath(folder), system):
         return
-    if stage not in places.STAGES and not stage.startswith("on-"):
-        told = f"there is no stage {stage!r}, so it never runs: the stages are {', '.join(places.STAGES)}"
+    if stage not in places.EVERY_STAGE and not stage.startswith("on-"):
+        told = f"there is no stage {stage!r}, so it never runs: the stages are {', '.join(places.EVERY_STAGE)}"
         yield (0, told, False)
         return
     listing = steps.discover(system, stage)

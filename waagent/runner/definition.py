@@ -2,9 +2,10 @@
 
     summary      one line
     order        int; stages run in this order
-    unit         the systemd unit that runs it (data/systemd holds it; a test holds the two together)
+    unit         the systemd unit that runs it (data/systemd holds it; a test holds the two together); a stage that
+                 runs on demand has none
     after        stages that must have run before in this boot
-    runs         boot, or timer
+    runs         boot, timer, or demand (by a verb of its own; each of its steps runs every time)
     sources      where its facts may come from: smbios, media, fabric, metadata
     budget       duration for the whole stage; when it is over the steps left are failures
     on-failure   continue or stop: what a failed step does to the steps after it, unless the step says otherwise
@@ -29,7 +30,7 @@ from waagent.system.vendor import vendor_directory
 
 KEYS = ("summary", "order", "unit", "after", "runs", "sources", "budget", "on-failure", "steps")
 STEP_KEYS = ("limit", "on-failure")
-RUNS = ("boot", "timer")
+RUNS = ("boot", "timer", "demand")
 # The facts each source fills; a step of a stage without the source may not publish them.
 SOURCES = {"smbios": "vm", "media": "ovf", "fabric": "fabric", "metadata": "imds"}
 ADMIN_DIRECTORY = "/etc/waagent/stages"
@@ -67,8 +68,8 @@ def load(system: System, name: str) -> tuple[Stage, str]:
 
     Raises StageError with file, line and key where the shipped file cannot be used.
     """
-    if name not in places.STAGES:
-        raise StageError(f"there is no stage {name!r}: the stages are {', '.join(places.STAGES)}")
+    if name not in places.EVERY_STAGE:
+        raise StageError(f"there is no stage {name!r}: the stages are {', '.join(places.EVERY_STAGE)}")
     admin = f"{ADMIN_DIRECTORY}/{name}.yaml"
     odd = ""
     real = str(system.path(admin))
@@ -99,7 +100,7 @@ def parse(name: str, text: bytes, file: str) -> Stage:
         name=name,
         summary=fields["summary"],
         order=fields["order"],
-        unit=fields["unit"],
+        unit=fields.get("unit", ""),
         after=_texts(fields.get("after")) or (),
         runs=fields.get("runs", "boot"),
         sources=_texts(fields.get("sources")) or (),
@@ -135,6 +136,8 @@ def _wrong(name: str, fields: dict[Any, Any]) -> Iterator[tuple[str, str]]:
     """Each key that cannot be used, with a sentence that begins with it."""
     yield from _unknown("", fields, KEYS)
     for key in ("summary", "unit"):
+        if key == "unit" and key not in fields and fields.get("runs") == "demand":
+            continue
         if not isinstance(fields.get(key), str):
             yield key, f"{key}: expected a text"
     order = fields.get("order")

@@ -38,7 +38,8 @@ KEPT_BOOTS = 10
 class Journal:
     """The record of this boot; a stage begins, adds its steps and ends.
 
-    a_pass   the kind of pass of a stage that runs on the timer ("timer", "goal-state"); "" for a boot stage
+    a_pass   the kind of pass of a stage that runs on the timer ("timer", "goal-state") or on demand; "" for a boot
+             stage
     keep     records of steps that do not run this time stay
     """
 
@@ -151,7 +152,11 @@ def read(system: System) -> dict[str, Any]:
     passes = []
     for name in system.listing("/run/waagent"):
         if name.startswith("status.") and name.endswith(".json") and name != "status.json":
-            passes.extend(_read_file(system, f"/run/waagent/{name}")["stages"].values())
+            for stage, record in _read_file(system, f"/run/waagent/{name}")["stages"].items():
+                if stage == "periodic":
+                    passes.append(record)
+                else:
+                    boot["stages"][stage] = record
     if passes:
         latest = max(passes, key=lambda stage: float(stage["at"]))
         boot["stages"]["periodic"] = {**latest, "steps": [step for stage in passes for step in stage["steps"]]}

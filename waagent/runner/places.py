@@ -22,10 +22,13 @@ HIGHER = (
     ("admin", "/etc/waagent/hooks.d"),
 )
 STAGES = ("local", "network", "config", "final", "periodic")
+# Run by a verb of their own, when somebody asks for it.
+ON_DEMAND = ("deprovision",)
+EVERY_STAGE = (*STAGES, *ON_DEMAND)
 
 
 # Seconds that a program may take where its header says nothing; elsewhere a minute.
-LIMITS = {"config": 300.0, "final": 900.0}
+LIMITS = {"config": 300.0, "final": 900.0, "deprovision": 300.0}
 
 
 class Place(NamedTuple):

@@ -87,6 +87,8 @@ def run_stage(
     missing = [step for step in wish.only if step not in {found.name for found in listing.steps}]
     if missing:
         raise StageError(f"stage {name} has no step {missing[0]!r}; see: waagent steps {name}")
+    if stage.runs == "demand":  # somebody asks for it now, so nothing of it is done already
+        listing = replace(listing, steps=tuple(replace(s, module=_every_time(s.module)) for s in listing.steps))
     with _lock(system, f"{name}.{wish.event}" if wish.event else name) as free:
         if not free:
             return StageOutcome(ALREADY_RUNNING, message=f"stage {name} is already running; not run twice")
@@ -105,6 +107,10 @@ def run_event(
     stage = definition.Stage(f"on-{event}", f"hooks of {event}", 0, "")
     wish = Wish(event=event, event_data=data)
     return _Run(system, stage, listing, config, profile, wish, Minded(_unwatched)).run()
+
+
+def _every_time(module: Module) -> Module:
+    return replace(module, frequency="always")
 
 
 def _as_event_hook(module: Module) -> Module:
@@ -128,7 +134,8 @@ class _Run:
         self.lib = config.text("Lib.Dir") or "/var/lib/waagent"
         self.store = Store(system, self.lib)
         self.semaphores = Semaphores(system, self.store)
-        a_pass = (wish.event or "timer") if stage.runs == "timer" else ""
+        passes = {"timer": wish.event or "timer", "demand": stage.name}
+        a_pass = passes.get(stage.runs, "")
         self.journal = Journal(system, self.lib, a_pass=a_pass, keep=bool(wish.only))
         self.schedule = periodic.Schedule(system, config) if stage.runs == "timer" else None
         provisioned = system.exists(f"{self.lib}/provisioned")
@@ -261,8 +268,9 @@ class _Run:
         record.update(outcome=report.kind, message=self.log.hidden(report.message))
         if report.reason:
             record["reason"] = report.reason
-        if self.system.planning:
+        if self.system.planning or self.stage.runs == "demand":
             record["effects"] = report.effects
+            record["notes"] = [self.log.hidden(note) for note in report.notes]
         self._say(step, report, report.seconds)
         self._account(record, report.seconds)
         self.journal.save()
@@ -403,6 +411,8 @@ class _Run:
 
     def _keep_facts(self, report: Report) -> Report:
         """Put what the step published into the store; a fact that is not its stage's to publish is a failure."""
+        if self.stage.runs == "demand":  # it takes the facts away; the store is not written again
+            return report
         given = (*report.published.items(), *report.secrets.items())
         for key, value in given:
             # To forget is anybody's right: the final stage drops the password once it has done its work.
