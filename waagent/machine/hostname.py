@@ -3,6 +3,7 @@
 check(name)                      HostNameError when the kernel or the DNS cannot have it
 current(system)                  the kernel's
 set_name(system, profile, name)  on disk by the profile's way, and in the kernel; false if both were so
+keep_name(system, profile, name) on disk alone: for an image, whose kernel is not the one that runs
 
 Ways of the profile's hostname.set, the first that works counts: hostnamectl and etc-hostname write /etc/hostname
 (hostnamectl would need a message bus that is not there so early in a boot; it writes the same file),
@@ -21,6 +22,8 @@ from waagent.machine import selinux
 from waagent.system import System
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from waagent.distro import DistroProfile
 
 KERNEL = "/proc/sys/kernel/hostname"
@@ -52,21 +55,31 @@ def current(system: System) -> str:
 
 def set_name(system: System, profile: DistroProfile, name: str) -> bool:
     """Have this host name, now and at the next boot. Raises HostNameError."""
+    if not profile.texts("hostname.set"):
+        return False
+    changed = _keep(system, profile, name, _WAYS)
+    return _set_in_kernel(system, name) or changed
+
+
+def keep_name(system: System, profile: DistroProfile, name: str) -> bool:
+    """Have this host name at the next boot. Raises HostNameError where that takes the running system."""
+    return _keep(system, profile, name, {**_WAYS, "uci": _uci_settings, "setconf": _not_offline})
+
+
+def _keep(
+    system: System, profile: DistroProfile, name: str, known: Mapping[str, Callable[[System, str], bool]]
+) -> bool:
     check(name)
     ways = profile.texts("hostname.set")
-    if not ways:
-        return False
-    changed = False
     for number, way in enumerate(ways, start=1):
-        if way not in _WAYS:
-            raise ConfigError(f"cannot set host name: the profile's way {way!r} is not one of {', '.join(_WAYS)}")
+        if way not in known:
+            raise ConfigError(f"cannot set host name: the profile's way {way!r} is not one of {', '.join(known)}")
         try:
-            changed = _WAYS[way](system, name)
-            break
+            return known[way](system, name)
         except (CommandFailed, SystemRefused, OSError) as error:
             if number == len(ways):
                 raise HostNameError(f"cannot keep host name {name}: {error}") from error
-    return _set_in_kernel(system, name) or changed
+    return False
 
 
 def _set_in_kernel(system: System, name: str) -> bool:
@@ -123,14 +136,25 @@ def _assign(system: System, path: str, key: str, value: str) -> bool:
 
 
 def _uci(system: System, name: str) -> bool:
+    before = len(system.effects)
+    changed = _uci_settings(system, name)
+    if any(effect.kind == "run" for effect in system.effects[before:]):
+        system.run("/etc/init.d/system", "reload")
+    return changed
+
+
+def _uci_settings(system: System, name: str) -> bool:
     changed = _etc_hostname(system, name)
     now = system.run("uci", "-q", "get", "system.@system[0].hostname", reads=True, ok=None)
     if now.stdout.strip() == name:
         return changed
     system.run("uci", "set", f"system.@system[0].hostname={name}")
     system.run("uci", "commit", "system")
-    system.run("/etc/init.d/system", "reload")
     return True
+
+
+def _not_offline(system: System, name: str) -> bool:
+    raise SystemRefused("its host name can be set only while it runs")
 
 
 def _setconf(system: System, name: str) -> bool:
