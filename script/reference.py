@@ -28,6 +28,9 @@ TOP = Path(__file__).resolve().parents[1]
 MADE = "<!-- Made by script/generate-reference. Change the code that it names, then run that. -->\n\n"
 
 
+RUNS = {"boot": "at boot", "timer": "on the timer and on events", "demand": "when a verb asks for it"}
+
+
 def main(arguments: list[str]) -> int:
     """Write the pages, or with --check name those that are out of date."""
     check = arguments == ["--check"]
@@ -110,14 +113,14 @@ def stages() -> str:
     parts = ["# Stages\n\n", MADE, "From `stages/*.yaml`; an admin's copy goes to `/etc/waagent/stages/`.\n\n"]
     parts.append(_table("Stage", "Runs", "After", "Unit", "May use", "Time for all steps", "A failed step"))
     made = []
-    for name in places.STAGES:
+    for name in places.EVERY_STAGE:
         path = TOP / "stages" / f"{name}.yaml"
         made.append(definition.parse(name, path.read_bytes(), f"stages/{name}.yaml"))
     for stage in made:
         rule = "stops the stage" if stage.on_failure == "stop" else "does not stop the others"
         parts.append(
-            f"| `{stage.name}` | {'at boot' if stage.runs == 'boot' else 'on the timer and on events'} "
-            f"| {', '.join(stage.after) or 'nothing'} | `{stage.unit}` "
+            f"| `{stage.name}` | {RUNS[stage.runs]} | {', '.join(stage.after) or 'nothing'} "
+            f"| {f'`{stage.unit}`' if stage.unit else 'none'} "
             f"| {', '.join(stage.sources) or 'facts kept so far'} | {durations.text(stage.budget)} | {rule} |\n"
         )
     parts.append("\n" + "".join(f"**{stage.name}**: {stage.summary}.\n\n" for stage in made))
@@ -143,7 +146,7 @@ def _block(docstring: str, first: str) -> str:
 
 def shipped() -> Iterator[tuple[str, Path, str, module.Module]]:
     """(stage, file, docstring, declaration) of every shipped module, in the order in which they run."""
-    for stage in places.STAGES:
+    for stage in places.EVERY_STAGE:
         for path in sorted((TOP / "modules" / stage).glob("[0-9][0-9]-*.py")):
             source = path.read_bytes()
             declared = declaration.of_python(source, str(path)).module

@@ -52,7 +52,9 @@ def _run(verb: str, arguments: list[str]) -> int:
     if not os.path.isdir(args.root):
         return _fail(f"waagent {verb}: --root {args.root}: no such directory")
     try:
-        return int(file.main(args, System(args.root)))
+        status = int(file.main(args, System(args.root)))
+        sys.stdout.flush()  # here, where a reader that went away (a pipe to head) is expected
+        return status
     except WaagentError as error:
         return _fail(f"waagent {verb}: {error.message}")
     except PermissionError as error:

@@ -36,7 +36,7 @@ def main(args: argparse.Namespace, system: System) -> int:
     from waagent.cli import hook_text
 
     stage = args.stage
-    if args.event or stage in NAMES:
+    if args.event or (stage in NAMES and stage not in EVERY_STAGE):
         stage = stage if stage.startswith("on-") else f"on-{stage}"
     event = stage[3:] if stage.startswith("on-") else ""
     if not event and stage not in EVERY_STAGE:

@@ -38,7 +38,7 @@ def interface() -> dict[str, Any]:
 
 def _shape(thing: Any) -> Any:
     if dataclasses.is_dataclass(thing):
-        fields = {field.name: str(field.type) for field in dataclasses.fields(thing)}
+        fields = {field.name: str(field.type) for field in dataclasses.fields(thing) if field.name[0] != "_"}
         return {"fields": fields, **_methods(thing)}
     if inspect.isclass(thing):
         return "class"
