@@ -16,7 +16,7 @@ of the library is private. docs/reference/module-api.md lists all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -132,6 +132,7 @@ class Context:
     published_secrets: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    _tell: Callable[[str, dict[str, Any]], None] | None = field(default=None, repr=False)
 
     def fact(self, key: str, default: Any = None) -> Any:
         """A public fact by its dotted key: fact("ovf.user_name"); what this step published counts too."""
@@ -161,6 +162,17 @@ class Context:
     def emit(self, event: str, **data: Any) -> None:
         """Have the hooks of on-<event>/ run after this step."""
         self.events.append((event, data))
+
+    def announce(self, event: str, **data: Any) -> None:
+        """Have the hooks of on-<event>/ run now, and return when they have ended, however that was.
+
+        Their time is this step's time. Where nobody runs hooks meanwhile it is the same as emit. Not to be called
+        from two threads at once.
+        """
+        if self._tell is None:
+            self.emit(event, **data)
+        else:
+            self._tell(event, data)
 
 
 def _find(facts: Mapping[str, Any], key: str, default: Any) -> Any:

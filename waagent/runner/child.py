@@ -1,9 +1,13 @@
 """One step in a process of its own: started, listened to, ended in time.
 
 run_child(body) forks. In the child: a new session, output into a pipe, standard input from /dev/null, then
-body(result_descriptor), which writes a result and returns an exit status. run_program(path) starts a program
-instead, without the cost of copying this process; it has no result pipe. Both pass on every line of output, and end
-the whole process group when the limit is over: SIGTERM, five seconds, SIGKILL.
+body(result, answers), which writes a result to the one descriptor and returns an exit status. run_program(path)
+starts a program instead, without the cost of copying this process; it has no result pipe. Both pass on every line
+of output, and end the whole process group when the limit is over: SIGTERM, five seconds, SIGKILL.
+
+The result is what the child writes last, without a line end. Lines that it writes before go to told() as they come,
+and each is answered with one byte on `answers` when told() has returned, so that the child may wait for that; the
+child finds `answers` at its end when this process is gone.
 
 `watch` is told what runs, for whoever has to end it should this process die: by the child itself, or before a
 program starts, because the first thing that it does may be to kill its parent.
@@ -45,29 +49,47 @@ class Ended(NamedTuple):
 
 
 def run_child(
-    body: Callable[[int], int],
+    body: Callable[[int, int], int],
     say: Callable[[str], None],
     limit: float,
     watch: Watch | None = None,
+    told: Callable[[bytes], None] | None = None,
 ) -> Ended:
     """Run body in a forked child until it ends or the limit (seconds) is over; say() gets each line of output.
+
+    told() may run other children; it gets the lines that come before the result.
 
     Raises OSError when the machine has no room for another process.
     """
     began = time.monotonic()
     output_read, output_write = os.pipe()
     result_read, result_write = os.pipe()
+    answers_read, answers_write = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     try:
         child = os.fork()
     except OSError:
-        _close(output_read, output_write, result_read, result_write)
+        _close(output_read, output_write, result_read, result_write, answers_read, answers_write)
         raise
     if child == 0:
-        _become_child(body, output_write, result_write, watch)
-    _close(output_write, result_write)
-    return _listen(child, output_read, result_read, say, began, limit, watch)
+        _become_child(body, output_write, result_write, answers_read, watch)
+    _close(output_write, result_write, answers_read)
+
+    def tell(line: bytes) -> None:
+        if told is not None:
+            told(line)
+        if watch is not None:  # what told() ran is over; this child is the one to be minded again
+            watch(child, "")
+        try:
+            os.write(answers_write, b".")
+        except BrokenPipeError:  # it does not live any more
+            return
+
+    try:
+        return _listen(child, output_read, result_read, say, began, limit, watch, tell)
+    finally:
+        os.close(answers_write)
 
 
 def run_program(
@@ -123,8 +145,9 @@ def _listen(
     began: float,
     limit: float,
     watch: Watch | None,
+    tell: Callable[[bytes], None] | None = None,
 ) -> Ended:
-    listener = _Listener(child, output, result, say)
+    listener = _Listener(child, output, result, say, tell)
     try:
         timed_out = listener.until_exit(began + limit)
     finally:
@@ -142,7 +165,9 @@ def _close(*descriptors: int) -> None:
         os.close(descriptor)
 
 
-def _become_child(body: Callable[[int], int], output: int, result: int, watch: Watch | None) -> None:
+def _become_child(
+    body: Callable[[int, int], int], output: int, result: int, answers: int, watch: Watch | None
+) -> None:
     """The child's whole life; never returns."""
     status = 70
     try:
@@ -154,12 +179,14 @@ def _become_child(body: Callable[[int], int], output: int, result: int, watch: W
         os.dup2(output, 2)
         for number in _DEFAULTED:
             signal.signal(number, signal.SIG_DFL)
-        os.closerange(3, result)
-        os.closerange(result + 1, 1024)
+        first, last = sorted((result, answers))
+        os.closerange(3, first)
+        os.closerange(first + 1, last)
+        os.closerange(last + 1, 1024)
         # Whatever the parent's streams were, the child's write to its own descriptors, line by line.
         sys.stdout = open(1, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", encoding="utf-8", errors="replace", buffering=1, closefd=False)  # noqa: SIM115
-        status = body(result)
+        status = body(result, answers)
     except SystemExit as leaving:
         status = 71
         sys.stderr.write(f"called sys.exit({leaving.code!r}); return an outcome instead\n")
@@ -218,10 +245,18 @@ class _Lines:
 
 
 class _Listener:
-    def __init__(self, child: int, output: int, result: int, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        child: int,
+        output: int,
+        result: int,
+        say: Callable[[str], None],
+        tell: Callable[[bytes], None] | None,
+    ) -> None:
         self.child, self.status, self.lingering = child, -1, False
         self.result = bytearray()
         self.lines = _Lines(say)
+        self._tell = tell
         self._output, self._result = output, result
         self._open = {output, result} - {-1}
         self._exited = False
@@ -271,11 +306,19 @@ class _Listener:
                 self.lines.feed(data)
             elif len(self.result) < RESULT_CAP:
                 self.result += data
+                self._pass_on()
         if not self._exited and (self._pidfd < 0 or self._pidfd in ready):
             pid, code = os.waitpid(self.child, os.WNOHANG)
             if pid:
                 self._exited = True
                 self.status = os.WEXITSTATUS(code) if os.WIFEXITED(code) else 128 + os.WTERMSIG(code)
+
+    def _pass_on(self) -> None:
+        """Take the complete lines off the result: they are news, not the end."""
+        while self._tell is not None and b"\n" in self.result:
+            line, _, rest = self.result.partition(b"\n")
+            self.result = rest
+            self._tell(bytes(line))
 
     def _signal(self, number: int) -> None:
         try:

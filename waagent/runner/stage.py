@@ -11,12 +11,10 @@ it besides (finding out whether it runs, starting it, keeping facts and records)
 
 from __future__ import annotations
 
-import fcntl
-import os
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +22,10 @@ from waagent.errors import StageError, WaagentError
 from waagent.instance.store import Store, find
 from waagent.module import Context, Module, StepResult
 from waagent.runner import definition, durations, periodic, program, python_step, steps
-from waagent.runner.child import Ended, run_child
+from waagent.runner.child import run_child
 from waagent.runner.guard import Minded
 from waagent.runner.journal import Journal
+from waagent.runner.lock import held
 from waagent.runner.log import Log
 from waagent.runner.report import Report
 from waagent.runner.semaphore import Semaphores
@@ -89,7 +88,7 @@ def run_stage(
         raise StageError(f"stage {name} has no step {missing[0]!r}; see: waagent steps {name}")
     if stage.runs == "demand":  # somebody asks for it now, so nothing of it is done already
         listing = replace(listing, steps=tuple(replace(s, module=_every_time(s.module)) for s in listing.steps))
-    with _lock(system, f"{name}.{wish.event}" if wish.event else name) as free:
+    with held(system, f"{name}.{wish.event}" if wish.event else name) as free:
         if not free:
             return StageOutcome(ALREADY_RUNNING, message=f"stage {name} is already running; not run twice")
         if odd:
@@ -393,7 +392,11 @@ class _Run:
             secret_facts=self.store.secrets,
         )
 
-    def _in_child(self, step: Step, ctx: Context, limit: float, attempt: int = 1) -> Report:
+    def _in_child(
+        self, step: Step, ctx: Context, limit: float, attempt: int = 1, *, heard: bool = True
+    ) -> Report:
+        """heard: whether the hooks of what it announces run meanwhile."""
+
         def say(line: str) -> None:
             self.log.output(line, step.name)
 
@@ -402,10 +405,13 @@ class _Run:
             if step.kind == "program":
                 first = self.store.first_boot
                 return program.run(step, ctx, limit, say, attempt=attempt, first_boot=first, watch=watch)
-            ended = run_child(lambda result: python_step.body(step, ctx, result), say, limit, watch)
+            ended = run_child(
+                lambda result, answers: python_step.body(step, ctx, result, answers if heard else -1), say, limit,
+                watch, self._announced if heard else None,
+            )  # fmt: skip
         except (WaagentError, OSError) as error:
             return Report("failed", f"cannot start {step.path}: {error}", "system refused")
-        report = _report_of(ended, limit)
+        report = python_step.report_of(ended, limit)
         report.seconds = ended.seconds
         return report
 
@@ -443,6 +449,17 @@ class _Run:
         else:
             self.log.detail(f"{report.kind}: {report.message}", step.name)
 
+    def _announced(self, line: bytes) -> None:
+        """Run the hooks of what a step announces while it waits for them."""
+        try:
+            said = json.loads(line)
+            event, data = str(said["event"]), dict(said["data"])
+        except (ValueError, KeyError, TypeError):  # not by ctx.announce; the step gets its answer all the same
+            return
+        mark, self._mark = self._mark, self.system.clock.boot()
+        self._hooks_of(event, data)
+        self._mark = mark  # the hooks' time is the step's, too: it waits
+
     def _hooks_of(self, event: str, data: dict[str, Any]) -> None:
         """Run the hooks in on-<event>/; how they end is recorded and never changes the event."""
         listing = steps.discover(self.system, f"on-{event}")
@@ -457,7 +474,7 @@ class _Run:
         left = self.stage.budget - (self.system.clock.monotonic() - self.began)
         reason = self._not_for_here(hook.module)
         if reason is None:
-            report = self._in_child(hook, ctx, min(hook.module.limit, max(left, HOOK_AT_LEAST)))
+            report = self._in_child(hook, ctx, min(hook.module.limit, max(left, HOOK_AT_LEAST)), heard=False)
         else:
             report = Report("skipped", reason)
         if report.kind in ("changed", "unchanged"):
@@ -478,47 +495,6 @@ class _Run:
         self.records.append(record)
         self.journal.step(record)
         self._say(hook, report, report.seconds)
-
-
-def _report_of(ended: Ended, limit: float) -> Report:
-    """The Report of a Python step's process, also of one that never wrote one."""
-    try:
-        report = Report.decode(ended.result)
-    except (ValueError, TypeError):
-        report = None
-    if ended.timed_out:
-        took = durations.text(round(limit, 1))
-        return Report("failed", f"ran over its limit of {took} and was ended", "step timed out")
-    if report is None:
-        how = f"signal {ended.status - 128}" if ended.status > 128 else f"status {ended.status}"
-        told = "called sys.exit" if ended.status == 71 else f"its process ended with {how}"
-        return Report("failed", f"{told} before it returned an outcome", "step invalid")
-    return report
-
-
-@contextmanager
-def _lock(system: System, name: str) -> Iterator[bool]:
-    """Hold /run/waagent/<name>.lock; gives false when another process has it."""
-    if system.planning:
-        yield True
-        return
-    quiet = system.quietly()
-    try:
-        quiet.make_directory("/run/waagent", 0o755)
-        file = str(quiet.path("/run/waagent") / f"{name}.lock")
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except (WaagentError, OSError):  # a full /run: a boot that is not locked is better than none
-        yield True
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = True
-    except BlockingIOError:
-        held = False
-    try:
-        yield held
-    finally:
-        os.close(descriptor)
 
 
 def _terminated(number: int, frame: object) -> None:

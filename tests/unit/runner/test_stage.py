@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 
@@ -13,6 +14,7 @@ import waagent.config
 import waagent.distro
 from tests.unit.runner.conftest import TOP, Machine
 from waagent.errors import StageError
+from waagent.module import Context
 from waagent.system import effects
 
 PYTHON_FAILURES = [
@@ -482,3 +484,53 @@ def test_many_passes_leave_as_many_files_as_one(machine: Machine) -> None:
     for _ in range(30):
         machine.run("periodic", event="goal-state")
     assert set(machine.root.rglob("*")) == before
+
+
+def test_hooks_of_an_announced_event_run_while_the_step_waits(machine: Machine) -> None:
+    body = (
+        "log = str(ctx.system.path('/tmp/order'))\n"
+        "for number in (1, 2):\n"
+        "    open(log, 'a').write(f'step {number}\\n')\n"
+        "    ctx.announce('probe', number=number, text='a\\nb')\n"
+        "open(log, 'a').write('step done\\n')\n"
+        "return changed('x')"
+    )
+    machine.module("vendor/final/20-step.py", body)
+    order = machine.root / "tmp/order"
+    machine.add(
+        "admin/on-probe/10-note.sh",
+        f"#!/bin/sh\nsleep 0.1\necho hook $(grep -o '\"number\": [12]') >> {order}\nexit 3\n",
+    )
+    python = f"open('{order}', 'a').write('python\\n')\nctx.announce('probe')\nreturn changed('x')"
+    machine.module("admin/on-probe/20-python.py", python)
+    outcome = machine.run("final")
+    expected = ["step 1", 'hook "number": 1', "python", "step 2", 'hook "number": 2', "python", "step done"]
+    assert order.read_text().splitlines() == expected
+    step = outcome.records[0]
+    assert (outcome.status, step["outcome"], step["name"]) == (0, "changed", "step")
+    assert [record["outcome"] for record in outcome.records[1:]] == ["failed", "changed"] * 2
+    assert {record["event"] for record in outcome.records[1:]} == {"probe"}
+    assert 0.2 < step["seconds"] < 5
+    assert step["engine"] < 0.5
+
+
+def test_a_step_whose_stage_is_killed_by_a_hook_does_not_go_on_alone(machine: Machine) -> None:
+    after = machine.root / "tmp/after"
+    body = f"ctx.announce('probe')\nopen('{after}', 'w').close()\nreturn changed('x')"
+    machine.module("vendor/final/20-step.py", body)
+    machine.add("admin/on-probe/10-kill.sh", "#!/bin/sh\nkill -9 $PPID\nsleep 5\n")
+    child = os.fork()
+    if child == 0:
+        machine.run("final")
+        os._exit(0)
+    _, code = os.waitpid(child, 0)
+    assert os.WTERMSIG(code) == signal.SIGKILL
+    time.sleep(0.3)
+    assert not after.exists()
+
+
+def test_announcing_without_a_stage_is_emitting(machine: Machine) -> None:
+    profile = waagent.distro.load(str(machine.root), str(TOP / "data/distros"))
+    ctx = Context(machine.system(), waagent.config.from_text(""), profile)
+    ctx.announce("probe", number=1)
+    assert ctx.events == [("probe", {"number": 1})]
