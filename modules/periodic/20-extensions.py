@@ -7,7 +7,7 @@ The step itself fails only when it cannot do its work at all.
 Reads     LIB/goal-state.json, the policy file, Extensions.*, Policy.*, Extension.LogDir, EnableOverProvisioning
 Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; whatever the handlers themselves change
 Skips     without a goal state, and while the one at hand is outdated
-Events    extension-started and extension-finished for every command of a handler
+Events    extension-started before every command of a handler, extension-finished after it; both are waited for
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def run(ctx: Context) -> Outcome:
             ctx.note(trouble)
     if rules.enabled and desired.handlers:
         _wait_for_cloud_init(ctx)
-    engine = Engine(ctx.system, layout, _source(ctx, state, desired), rules, ctx.emit)
+    engine = Engine(ctx.system, layout, _source(ctx, state, desired), rules, ctx.announce)
     honour_hold = ctx.config.switch("EnableOverProvisioning")
     summary = engine.process(desired, features=_features(ctx), honour_hold=honour_hold)
     for note in summary.notes:
@@ -101,6 +101,7 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
         wire_address=wire_address,
         check_signatures=config.switch("Debug.EnableSignatureValidation"),
         openssl=config.text("OS.OpensslPath") or "openssl",
+        parallel=config.integer("Extensions.Parallel"),
     )
 
 

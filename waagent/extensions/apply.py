@@ -9,13 +9,22 @@ for, one that ended meanwhile is settled with its real exit code, an update cont
 A failing handler fails alone: its status tells why, and the next pair is taken. Only dependencies spread: when a
 pair that others wait for fails, everything later in the order is skipped.
 
+With Rules.parallel above 1 the handlers of one level run side by side, that many at most, each in a thread; what
+belongs to one handler (its instances) still runs one after the other. Then a failure skips the levels above, not
+the neighbours, and the end of a level's handlers is awaited once all of them have had their turn.
+
 Source: extensions 4.1 - 4.9, 5.3, 5.4, 9.4.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
+from typing import TypeVar
 
 from waagent.errors import ExtensionError, WaagentError
 from waagent.extensions import commands, packages, plan, policy, status
@@ -30,11 +39,13 @@ from waagent.extensions.packages import Source
 from waagent.extensions.plan import Operation, Pair, Refusal
 from waagent.extensions.steps import Announce, Rules, Steps, remove_version
 from waagent.extensions.verdicts import Fate, Verdicts
-from waagent.fabric.desired import ENABLED, Desired, Handler
+from waagent.fabric.desired import ENABLED, UNINSTALL, Desired, Handler
 from waagent.system import System
 
 SUPPORTED_FEATURES = ("MultipleExtensionsPerHandler",)
 UNSUPPORTED = 2001
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class Engine:
         self._rules = rules or Rules()
         self._journal = Journal(system, layout)
         self._shown: tuple[Handler, ...] = ()  # as the status report sees them
+        self._showing = threading.Lock()
         self._steps = Steps(system, layout, source, self._rules, self._journal, announce)
         self._verdicts = Verdicts(system, layout, self._steps.notes)
 
@@ -109,6 +121,7 @@ class Engine:
         self._shown = desired.handlers
         self._verdicts.show(self._shown, "")
         fates = self._turns(desired, refusals)
+        commands.clear(self._system, self._layout)
         if self._rules.enabled:
             self._clean_up(desired)
         self._verdicts.record(
@@ -120,13 +133,13 @@ class Engine:
     # -- before the turns ------------------------------------------------------------------------------------
 
     def _resume(self, desired: Desired, *, same: bool) -> None:
-        """Settle the command that an earlier process was running when it died; same: for this goal state."""
+        """Settle the commands that an earlier process was running when it died; same: for this goal state."""
         found = self._journal.interrupted()
-        if found is not None:
-            pair, result, message = self._settle(desired, *found)
+        settled = _side_by_side([partial(self._settle, desired, *one) for one in found], max(1, len(found)))
+        for pair, result, message in settled:
             if same and result:
                 self._journal.ended(pair, result, message)
-        self._journal.did()
+        self._journal.settled()
         commands.clear(self._system, self._layout)
 
     def _settle(
@@ -137,15 +150,16 @@ class Engine:
         pair = next((one for one in plan.pairs(desired) if one.id == pair_id), None)
         if ended is None or pair is None:
             return pair_id, "", ""
+        self._steps.finished(operation, ended, ended.seconds)
         try:
             self._steps.settle(pair, operation, command, ended)
         except ExtensionError as error:
-            self._journal.updates.pop(pair.handler.name, None)
+            self._journal.forget_update(pair.handler.name)
             self._verdicts.fail(pair, operation, error)
             return pair_id, "failed", error.message
         if operation.verb != "enable":
             return pair_id, "", ""
-        self._journal.updates.pop(pair.handler.name, None)
+        self._journal.forget_update(pair.handler.name)
         return pair_id, "succeeded", ""
 
     def _ahead(self, ordered: tuple[Pair, ...], refusals: dict[str, Refusal]) -> Ahead:
@@ -186,10 +200,11 @@ class Engine:
             version = release.version
         if version == handler.version:
             return pair
-        self._shown = tuple(
-            replace(one, version=version) if one.name == handler.name else one for one in self._shown
-        )
-        self._verdicts.show(self._shown, "")
+        with self._showing:
+            self._shown = tuple(
+                replace(one, version=version) if one.name == handler.name else one for one in self._shown
+            )
+            self._verdicts.show(self._shown, "")
         return pair._replace(handler=replace(handler, version=version))
 
     def _settled_or_not(self, pair: Pair, ahead: Ahead) -> Pair:
@@ -206,29 +221,52 @@ class Engine:
         ahead = self._ahead(ordered, refusals)
         fates: list[Fate] = []
         broken = ""  # why what comes later is skipped
-        for wanted in ordered:
-            pair, refusal = wanted, refusals.get(wanted.handler.name)
-            done = self._journal.turns.get(pair.id)
-            if done is not None:
-                fate = Fate(pair.label, *done)
-                if fate.result == "succeeded":
-                    pair = self._settled_or_not(pair, ahead)
-            elif refusal is not None and refusal.before_dependencies:
-                fate = self._verdicts.refuse(pair, refusal)
-            elif broken:
-                release = ahead.settled(pair.handler)
-                version = release.version if release is not None else pair.handler.version
-                fate = self._verdicts.skip(pair, version, broken)
-            elif refusal is not None:
-                fate = self._verdicts.refuse(pair, refusal)
-            else:
-                pair, fate = self._turn(pair, ahead)
-            self._journal.ended(pair.id, fate.result, fate.message)
-            commands.clear(self._system, self._layout)
-            fates.append(fate)
-            if not broken and plan.awaited(pair, ordered):
-                broken = self._await(pair) if fate.result == "succeeded" else f"execution of {pair.label} failed"
+        for neighbours in self._neighbours(ordered):
+            lanes = _lanes(neighbours)
+            errands = [partial(self._lane, lane, broken, refusals, ahead) for lane in lanes]
+            fared = dict(item for lane in _side_by_side(errands, self._rules.parallel) for item in lane)
+            for wanted in neighbours:
+                pair, fate = fared[wanted.id]
+                fates.append(fate)
+                if not broken and plan.awaited(pair, ordered):
+                    broken = (
+                        self._await(pair) if fate.result == "succeeded" else f"execution of {pair.label} failed"
+                    )
         return fates
+
+    def _neighbours(self, ordered: tuple[Pair, ...]) -> Iterator[list[Pair]]:
+        """What may have its turn at the same time, in the order of the turns."""
+        if self._rules.parallel <= 1:
+            yield from ([pair] for pair in ordered)
+        else:
+            yield from (list(level) for _, level in groupby(ordered, key=lambda pair: pair.key))
+
+    def _lane(
+        self, lane: Sequence[Pair], broken: str, refusals: dict[str, Refusal], ahead: Ahead
+    ) -> list[tuple[str, tuple[Pair, Fate]]]:
+        """The turns of one handler: for each pair's id, the pair at its settled version and how it fared."""
+        fared = []
+        for wanted in lane:
+            pair, fate = self._fare(wanted, broken, refusals.get(wanted.handler.name), ahead)
+            self._journal.ended(pair.id, fate.result, fate.message)
+            self._steps.clear(pair)
+            fared.append((wanted.id, (pair, fate)))
+        return fared
+
+    def _fare(self, pair: Pair, broken: str, refusal: Refusal | None, ahead: Ahead) -> tuple[Pair, Fate]:
+        done = self._journal.turns.get(pair.id)
+        if done is not None:
+            fate = Fate(pair.label, *done)
+            return (self._settled_or_not(pair, ahead) if fate.result == "succeeded" else pair), fate
+        if refusal is not None and refusal.before_dependencies:
+            return pair, self._verdicts.refuse(pair, refusal)
+        if broken:
+            release = ahead.settled(pair.handler)
+            version = release.version if release is not None else pair.handler.version
+            return pair, self._verdicts.skip(pair, version, broken)
+        if refusal is not None:
+            return pair, self._verdicts.refuse(pair, refusal)
+        return self._turn(pair, ahead)
 
     def _turn(self, pair: Pair, ahead: Ahead) -> tuple[Pair, Fate]:
         """The pair at its settled version, and how it fared."""
@@ -239,10 +277,10 @@ class Engine:
             for operation in operations:
                 self._steps.perform(pair, operation)
         except ExtensionError as error:
-            self._journal.updates.pop(pair.handler.name, None)
+            self._journal.forget_update(pair.handler.name)
             self._verdicts.fail(pair, operation, error)
             return pair, Fate(pair.label, "failed", error.message)
-        if self._journal.updates.pop(pair.handler.name, None) is not None:
+        if self._journal.forget_update(pair.handler.name):
             self._journal.save()
         return pair, Fate(pair.label, "succeeded")
 
@@ -273,13 +311,31 @@ class Engine:
     def _clean_up(self, desired: Desired) -> None:
         """Delete handlers that the goal state does not name, and packages without a directory; run nothing."""
         named = {handler.name for handler in desired.handlers}
+        wanted = {handler.name for handler in desired.handlers if handler.state != UNINSTALL}
         observed = observe(self._system, self._layout)
         for one in observed.handlers:
             if one.name not in named:
                 self._verdicts.write(partial(remove_version, self._system, self._layout, one.name, one.version))
         for name, version in packages_on_disk(self._system, self._layout):
-            if name not in named and observed.find(name, version) is None:
+            if name not in wanted and observed.find(name, version) is None:
                 self._verdicts.write(partial(self._system.remove, self._layout.package(name, version)))
         for handler in list(self._journal.updates):
             if handler not in named:
-                del self._journal.updates[handler]
+                self._journal.forget_update(handler)
+
+
+def _lanes(neighbours: Sequence[Pair]) -> list[list[Pair]]:
+    """The pairs of each handler, whose turns come one after the other; names that differ in case are one's."""
+    lanes: dict[str, list[Pair]] = {}
+    for pair in neighbours:
+        lanes.setdefault(pair.handler.name.lower(), []).append(pair)
+    return list(lanes.values())
+
+
+def _side_by_side(errands: Sequence[Callable[[], _Result]], at_once: int) -> list[_Result]:
+    """What each of them returns, in their order; so many run at once. Raises what one raised, at the end."""
+    if min(at_once, len(errands)) <= 1:
+        return [errand() for errand in errands]
+    with ThreadPoolExecutor(at_once) as pool:
+        begun = [pool.submit(errand) for errand in errands]
+    return [one.result() for one in begun]

@@ -139,9 +139,9 @@ def attach(system: System, layout: Layout, command: Command, running: Running) -
     return ended
 
 
-def clear(system: System, layout: Layout) -> None:
-    """Forget the commands that have run: what they meant is on disk."""
-    shutil.rmtree(str(system.path(layout.running)), ignore_errors=True)
+def clear(system: System, layout: Layout, folder: str = "") -> None:
+    """Forget a command that has run, or all of them: what they meant is on disk."""
+    shutil.rmtree(str(system.path(folder or layout.running)), ignore_errors=True)
 
 
 def _told(ended: Ended) -> str:

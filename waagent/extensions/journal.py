@@ -6,17 +6,20 @@ LIB/extensions/journal.json, replaced atomically before and after every step:
     began            seconds since boot when its processing began: the wait for dependencies counts from here
     turns            pair id -> "succeeded", "failed" or "skipped" with its message
     updates          handler -> update under way (plan.Update); outlives the goal state
-    operation        the step being carried out with the command it runs, or null
+    operations       pair id -> the step being carried out with the command it runs; several when handlers run
+                     side by side (Extensions.Parallel)
 
 LIB/extensions/processed.json, when a goal state is done: {"identity", "boot", "aggregate": null or
 {"status", "code", "message", "timestamp", "sequence"}}; the aggregate goes into the status report.
 
-Unreadable files count as absent: then everything is decided from the handlers' own directories.
+Unreadable files count as absent: then everything is decided from the handlers' own directories. A Journal may be
+used by several threads at once.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,7 +54,8 @@ class Journal:
         self.began = float(fields.get("began") or 0.0)
         self.turns: dict[str, tuple[str, str]] = {}
         self.updates: dict[str, Update] = {}
-        self.operation: dict[str, Any] | None = None
+        self._operations: dict[str, dict[str, Any]] = {}
+        self._lock = threading.RLock()
         self.troubles: list[str] = []  # what could not be written down
         for pair, turn in _items(fields.get("turns")):
             if isinstance(turn, list) and len(turn) == 2:
@@ -63,9 +67,9 @@ class Journal:
                 )
             except (KeyError, TypeError, ValueError):
                 continue
-        operation = fields.get("operation")
-        if isinstance(operation, dict):
-            self.operation = operation
+        for pair, operation in _items(fields.get("operations")):
+            if isinstance(operation, dict):
+                self._operations[pair] = operation
 
     def begin(self, identity: str) -> bool:
         """Start on a goal state; false if it goes on with one that was interrupted in this boot."""
@@ -79,41 +83,60 @@ class Journal:
 
     def finish(self) -> None:
         """The goal state is done: its turns are forgotten, so that the next run of it starts afresh."""
-        self.identity, self.began, self.turns, self.operation = "", 0.0, {}, None
-        self.save()
-
-    def doing(self, pair: str, operation: Operation) -> None:
-        self.operation = {"pair": pair, "step": operation._asdict(), "command": None, "running": None}
-        self.save()
-
-    def running(self, command: Command, running: Running) -> None:
-        if self.operation is not None:
-            self.operation["command"] = {**command._asdict(), "environment": {}}
-            self.operation["running"] = running._asdict()
+        with self._lock:
+            self.identity, self.began, self.turns, self._operations = "", 0.0, {}, {}
             self.save()
 
-    def did(self) -> None:
-        self.operation = None
-        self._save_if_possible()
+    def doing(self, pair: str, operation: Operation) -> None:
+        with self._lock:
+            self._operations[pair] = {"step": operation._asdict(), "command": None, "running": None}
+            self.save()
+
+    def running(self, pair: str, command: Command, running: Running) -> None:
+        with self._lock:
+            self._operations[pair]["command"] = {**command._asdict(), "environment": {}}
+            self._operations[pair]["running"] = running._asdict()
+            self.save()
+
+    def did(self, pair: str) -> None:
+        with self._lock:
+            self._operations.pop(pair, None)
+            self._save_if_possible()
 
     def ended(self, pair: str, result: str, message: str) -> None:
-        self.turns[pair] = (result, message)
-        self.operation = None
-        self._save_if_possible()
+        with self._lock:
+            self.turns[pair] = (result, message)
+            self._operations.pop(pair, None)
+            self._save_if_possible()
 
-    def interrupted(self) -> tuple[str, Operation, Command, Running] | None:
-        """The command that an earlier process was running when it died, if it ran in this boot."""
-        if self.operation is None or self.boot != boot_id(self._system):
-            return None
-        try:
-            return (
-                str(self.operation["pair"]),
-                Operation(**self.operation["step"]),
-                Command(**self.operation["command"]),
-                Running(**self.operation["running"]),
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
+    def update(self, handler: str, update: Update) -> None:
+        """Keep how far an update is; the next save writes it down."""
+        with self._lock:
+            self.updates[handler] = update
+
+    def forget_update(self, handler: str) -> bool:
+        """The update is over; whether there was one."""
+        with self._lock:
+            return self.updates.pop(handler, None) is not None
+
+    def interrupted(self) -> list[tuple[str, Operation, Command, Running]]:
+        """The commands that an earlier process was running when it died, if it was in this boot; with pair ids."""
+        found: list[tuple[str, Operation, Command, Running]] = []
+        if self.boot != boot_id(self._system):
+            return found
+        for pair, fields in self._operations.items():
+            try:
+                step, command = Operation(**fields["step"]), Command(**fields["command"])
+                found.append((pair, step, command, Running(**fields["running"])))
+            except (KeyError, TypeError, ValueError):
+                continue
+        return found
+
+    def settled(self) -> None:
+        """Nothing of an earlier process is under way any more."""
+        with self._lock:
+            self._operations = {}
+            self._save_if_possible()
 
     def _save_if_possible(self) -> None:
         """What has been done cannot be undone by a full disk: go on, and tell."""
@@ -125,15 +148,16 @@ class Journal:
 
     def save(self) -> None:
         """Raises SystemRefused."""
-        document = {
-            "identity": self.identity,
-            "boot": self.boot,
-            "began": self.began,
-            "turns": {pair: list(turn) for pair, turn in self.turns.items()},
-            "updates": {handler: {**update._asdict()} for handler, update in self.updates.items()},
-            "operation": self.operation,
-        }
-        save_json(self._system, self._layout, self._layout.journal, document)
+        with self._lock:
+            document = {
+                "identity": self.identity,
+                "boot": self.boot,
+                "began": self.began,
+                "turns": {pair: list(turn) for pair, turn in self.turns.items()},
+                "updates": {handler: {**update._asdict()} for handler, update in self.updates.items()},
+                "operations": self._operations,
+            }
+            save_json(self._system, self._layout, self._layout.journal, document)
 
 
 def save_json(system: System, layout: Layout, path: str, document: object, *, durable: bool = True) -> None:

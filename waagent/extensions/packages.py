@@ -76,28 +76,28 @@ def place(
     (ExtensionError) refuses the package. The answer for the package that was used is returned.
     """
     name, version = handler.name, release.version
-    zip_path = layout.package(name, version)
     signed = [False]
 
-    def accept() -> None:
-        signed[0] = check(zip_path)
-        _unpack(system, layout, name, version)
+    def accept(archive: str) -> None:
+        signed[0] = check(archive)
+        _unpack(system, layout, name, version, archive)
 
-    prefetched = layout.prefetched(name, version)
-    staged = system.exists(zip_path)
-    if not staged and system.exists(prefetched):
-        system.rename(prefetched, zip_path)
-    if system.exists(zip_path):
+    # What the image brought is kept when it is good. What was fetched has another name, so that it is not taken for
+    # the image's should this process be killed now.
+    brought, fetched = layout.package(name, version), layout.prefetched(name, version)
+    for archive in (brought, fetched):
+        if not system.exists(archive):
+            continue
         keep = False
         try:
-            accept()
-            keep = staged
+            accept(archive)
+            keep = archive == brought
             return signed[0]
         except (MachineError, SystemRefused):
-            pass
+            continue
         finally:
             if not keep:
-                system.remove(zip_path)
+                system.remove(archive)
     if not release.uris:
         raise ExtensionError(
             f"the artifacts of {name} {version} could not be downloaded: [ExtensionDownloadError] its manifest"
@@ -105,11 +105,11 @@ def place(
             handler=name,
         )
     try:
-        source.fetch(handler, release, zip_path, accept)
+        source.fetch(handler, release, fetched, lambda: accept(fetched))
     except (FabricError, MachineError, SystemRefused) as error:
         raise not_downloaded(name, version, error) from error
     finally:
-        system.remove(zip_path)
+        system.remove(fetched)
     return signed[0]
 
 
@@ -121,12 +121,12 @@ def not_downloaded(name: str, version: str, error: Exception) -> ExtensionError:
     )
 
 
-def _unpack(system: System, layout: Layout, name: str, version: str) -> None:
+def _unpack(system: System, layout: Layout, name: str, version: str, archive: str) -> None:
     base = layout.base(name, version)
     fresh, stale = layout.fresh(name, version), layout.stale(name, version)
     for left in (fresh, stale):
         system.remove_tree(left)
-    unpack(system, layout.package(name, version), fresh)
+    unpack(system, archive, fresh)
     system.set_mode(fresh, 0o700)
     if system.is_directory(base):
         for kept in KEPT:

@@ -4,7 +4,8 @@ Steps.perform(pair, operation) does one and raises ExtensionError when it failed
 Steps.settle(...) draws the consequences of a command, also of one that an earlier process started.
 
 Rules       what waagent.conf and the fabric say about running extensions
-Announce    announce(event, **data) tells the hooks: "extension-started", "extension-finished"
+Announce    announce(event, **data) tells the hooks, and returns when they are through: "extension-started" before a
+            command runs, "extension-finished" before what comes next; never twice at once
 
 Source: extensions 3.5, 4.3 - 4.7.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +24,7 @@ from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import commands, packages, quotas, signature
 from waagent.extensions import handler as handlers
 from waagent.extensions import settings as settings_files
-from waagent.extensions.commands import Command, Ended
+from waagent.extensions.commands import Command, Ended, Running
 from waagent.extensions.journal import Journal
 from waagent.extensions.layout import Layout
 from waagent.extensions.packages import Release, Source
@@ -39,7 +41,10 @@ Announce = Callable[..., None]
 
 @dataclass(frozen=True)
 class Rules:
-    """enabled and policy decide what runs at all; limits are seconds for each verb; features go to the handlers."""
+    """enabled and policy decide what runs at all; limits are seconds for each verb; features go to the handlers.
+
+    parallel: so many handlers of one level may run side by side.
+    """
 
     enabled: bool = True
     policy: Policy | None = None
@@ -52,6 +57,7 @@ class Rules:
     dependency_poll: float = 1.0
     check_signatures: bool = False
     openssl: str = "openssl"
+    parallel: int = 1
     config_file: str = "/etc/waagent.conf"
 
 
@@ -65,6 +71,8 @@ class Steps:
         self.unavailable: dict[str, ExtensionError] = {}  # handler -> why its package could not be fetched
         self.notes: list[str] = []  # failures that were tolerated, for the log
         self._signed: set[tuple[str, str]] = set()  # packages whose signature was good
+        self._telling = threading.Lock()
+        self._folders: dict[str, str] = {}  # pair id -> where its last command left its output and its end
 
     def perform(self, pair: Pair, operation: Operation) -> None:
         if operation.update:
@@ -84,13 +92,20 @@ class Steps:
         except (SystemRefused, OSError) as error:
             what = f"{operation.verb} of {operation.handler} stopped: {error}"
             raise ExtensionError(f"[ExtensionError] {what}", handler=operation.handler) from error
-        self._journal.did()
-        commands.clear(self._system, self._layout)
+        self._journal.did(pair.id)
+        self.clear(pair)
+
+    def clear(self, pair: Pair) -> None:
+        """Forget the pair's last command, once the journal does not name it any more."""
+        folder = self._folders.pop(pair.id, "")
+        if folder:
+            commands.clear(self._system, self._layout, folder)
 
     def _update(self, operation: Operation) -> Update:
         update = self._journal.updates.get(operation.handler)
         if update is None or (update.old, update.new) != (operation.update, operation.target):
-            update = self._journal.updates[operation.handler] = Update(operation.update, operation.target, {})
+            update = Update(operation.update, operation.target, {})
+            self._journal.update(operation.handler, update)
         return update
 
     # -- files -----------------------------------------------------------------------------------------------
@@ -192,12 +207,8 @@ class Steps:
                 return
         command = Command(operation.verb, name, version, operation.instance, "", {}, 0.0)
         began = self._system.clock.monotonic()
-        told: dict[str, Any] = {
-            "handler": name, "version": version, "operation": operation.verb, "extension": operation.instance,
-            "sequence": operation.sequence,
-        }  # fmt: skip
-        self._announce("extension-started", **told)
-        result = "failed"
+        self._tell("extension-started", operation)
+        ended: Ended | None = None
         try:
             manifest = handlers.read_manifest(self._system, self._layout, name, version)
             if operation.verb == "enable":
@@ -207,17 +218,33 @@ class Steps:
                 environment=self.environment(pair, operation),
                 limit=self._rules.limits[operation.verb],
             )
-            ended = commands.run(
-                self._system, self._layout, command, lambda running: self._journal.running(command, running)
-            )
-            result = "timed-out" if ended.timed_out else "succeeded" if ended.status == 0 else "failed"
+
+            def starting(running: Running) -> None:
+                self._folders[pair.id] = running.folder
+                self._journal.running(pair.id, command, running)
+
+            ended = commands.run(self._system, self._layout, command, starting)
         except ExtensionError as error:
             self.consequences(pair, operation, error)
         else:
             self.settle(pair, operation, command, ended)
         finally:
-            seconds = self._system.clock.monotonic() - began
-            self._announce("extension-finished", **told, result=result, seconds=round(seconds, 1))
+            self.finished(operation, ended, self._system.clock.monotonic() - began)
+
+    def _tell(self, event: str, operation: Operation, **more: Any) -> None:
+        """Have the hooks run, one event at a time."""
+        with self._telling:
+            self._announce(
+                event, handler=operation.handler, version=operation.version, operation=operation.verb,
+                extension=operation.instance, sequence=operation.sequence, **more,
+            )  # fmt: skip
+
+    def finished(self, operation: Operation, ended: Ended | None, seconds: float) -> None:
+        """Tell the hooks how a command has ended; None: it could not be started."""
+        result = "failed"
+        if ended is not None:
+            result = "timed-out" if ended.timed_out else "succeeded" if ended.status == 0 else "failed"
+        self._tell("extension-finished", operation, result=result, seconds=round(seconds, 1))
 
     def settle(self, pair: Pair, operation: Operation, command: Command, ended: Ended) -> None:
         """What the end of a command means. Raises ExtensionError when it failed and nothing tolerates that."""
@@ -241,9 +268,9 @@ class Steps:
         elif operation.verb == "disable":
             self._disabled(pair, operation, code)
         elif operation.verb == "update":
-            self._journal.updates[name] = self._update(operation)._replace(updated=True)
+            self._journal.update(name, self._update(operation)._replace(updated=True))
         elif operation.verb == "uninstall" and operation.update:
-            self._journal.updates[name] = self._update(operation)._replace(uninstalled=code)
+            self._journal.update(name, self._update(operation)._replace(uninstalled=code))
         elif operation.verb == "uninstall" and self._system.is_directory(self._layout.base(name, version)):
             handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
 
@@ -251,7 +278,7 @@ class Steps:
         name, version, instance = operation.handler, operation.version, operation.instance
         if operation.update:
             update = self._update(operation)
-            self._journal.updates[name] = update._replace(disabled={**update.disabled, instance: code})
+            self._journal.update(name, update._replace(disabled={**update.disabled, instance: code}))
         if not instance:
             self._set(operation, handlers.INSTALLED, "Plugin disabled", pair)
             return

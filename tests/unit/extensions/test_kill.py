@@ -1,4 +1,5 @@
-"""SIGKILL at random points of an install, update and uninstall: the machine always converges, nothing runs twice.
+"""SIGKILL at random points of an install, update and uninstall: the machine always converges, nothing runs twice;
+the same with three handlers that do so side by side.
 
 WAAGENT_KILLS=200 makes it that many kills instead of a few.
 """
@@ -19,7 +20,7 @@ from tests.unit.extensions.conftest import Bed, single
 from waagent.extensions.apply import is_processed
 from waagent.fabric.desired import Handler
 
-NAME = "Contoso.Test.Probe"
+NAMES = ("Contoso.Test.Probe", "Contoso.Test.Other", "Contoso.Test.Third")
 KILLS = int(os.environ.get("WAAGENT_KILLS", "8"))
 SLOWLY = dict.fromkeys(("install", "enable", "disable", "update", "uninstall"), "sleep 0.03")
 
@@ -27,36 +28,45 @@ SLOWLY = dict.fromkeys(("install", "enable", "disable", "update", "uninstall"), 
 WORKER = """
 import sys
 sys.path[:0] = {path!r}
+from dataclasses import replace
 from pathlib import Path
 from tests.unit.extensions.conftest import Bed
 from tests.unit.extensions.test_kill import goal_states, publish
 bed = Bed(Path({folder!r}))
 publish(bed)
+bed.rules = replace(bed.rules, parallel={count})
 bed.incarnation = {number}
 print("begun", flush=True)
-bed.process(*goal_states()[{number}])
+bed.process(*goal_states({count})[{number}])
 """
 
 
-def goal_states() -> list[list[Handler]]:
-    return [[single(NAME, "1.0.0")], [single(NAME, "1.1.0", 1)], [single(NAME, "1.1.0", 2, state="uninstall")]]
+def goal_states(count: int) -> list[list[Handler]]:
+    names = NAMES[:count]
+    return [
+        [single(name, "1.0.0") for name in names],
+        [single(name, "1.1.0", 1) for name in names],
+        [single(name, "1.1.0", 2, state="uninstall") for name in names],
+    ]
 
 
 def publish(bed: Bed) -> None:
-    for version in ("1.0.0", "1.1.0"):
-        bed.publish(NAME, version, SLOWLY)
+    for name in NAMES:
+        for version in ("1.0.0", "1.1.0"):
+            bed.publish(name, version, SLOWLY)
 
 
-def worker(bed: Bed, number: int) -> subprocess.Popen[bytes]:
-    program = WORKER.format(path=sys.path, folder=str(bed.folder), number=number)
+def worker(bed: Bed, number: int, count: int) -> subprocess.Popen[bytes]:
+    program = WORKER.format(path=sys.path, folder=str(bed.folder), number=number, count=count)
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     return process
 
 
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("seed", range(max(1, KILLS // 4)))
-def test_it_converges_and_nothing_runs_twice(bed: Bed, seed: int) -> None:
+def test_it_converges_and_nothing_runs_twice(bed: Bed, seed: int, count: int) -> None:
     chance = random.Random(seed)
     publish(bed)
     for number, expected in enumerate(
@@ -68,7 +78,7 @@ def test_it_converges_and_nothing_runs_twice(bed: Bed, seed: int) -> None:
     ):
         kills = 0
         while not is_processed(bed.system, bed.layout, f"incarnation:{number + 1}"):
-            process = worker(bed, number)
+            process = worker(bed, number, count)
             if kills < 4:
                 time.sleep(chance.uniform(0.0, 0.35))
                 process.kill()
@@ -76,9 +86,11 @@ def test_it_converges_and_nothing_runs_twice(bed: Bed, seed: int) -> None:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
-        ran = Counter(" ".join(line.replace(f"{NAME}-", "").split()[:2]) for line in bed.ran())
-        commands = {line: count for line, count in ran.items() if not line.startswith("enable")}
-        assert commands == dict.fromkeys(expected, 1), f"goal state {number}"
-        assert sum(ran.values()) - len(commands) >= (number < 2), "it was enabled"
-    assert not list(Path(bed.layout.lib).glob(f"*{NAME}*"))
+        lines = bed.ran()
+        for name in NAMES[:count]:
+            ran = Counter(" ".join(line.replace(f"{name}-", "").split()[:2]) for line in lines if name in line)
+            commands = {line: times for line, times in ran.items() if not line.startswith("enable")}
+            assert commands == dict.fromkeys(expected, 1), f"{name} in goal state {number}"
+            assert sum(ran.values()) - len(commands) >= (number < 2), f"{name} was not enabled"
+    assert not list(Path(bed.layout.lib).glob("*Contoso*"))
     assert not os.path.exists(bed.layout.running)
