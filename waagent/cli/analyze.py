@@ -74,11 +74,13 @@ class Timeline:
         stages = [{"name": name, **boot["stages"][name]} for name in names]
         self.stages = sorted(stages, key=lambda stage: float(stage["at"]))
         starts = [float(stage["at"]) - float(stage.get("startup", 0.0)) for stage in self.stages]
+        starts += [float(step["at"]) for stage in self.stages for step in stage["steps"]]
         self.zero = min(starts, default=0.0)
 
     def as_dict(self, *, by_cost: bool = False) -> dict[str, Any]:
         """{schema, boot_id, state, start, seconds, engine, stages: [{name, state, at, seconds, startup, engine,
-        steps: [{name, at, seconds, engine, outcome, message, …}]}]}; by_cost sorts the steps of all stages instead.
+        steps: [{name, at, seconds, engine, outcome, message, …}], later: the same}]}; by_cost sorts the steps of
+        all stages instead. `later` are steps that somebody ran again after the stage had ended.
         """
         stages = [self._stage(stage) for stage in self.stages]
         whole: dict[str, Any] = {
@@ -113,8 +115,11 @@ class Timeline:
             }
             for step in sorted(stage["steps"], key=lambda step: float(step["at"]))
         ]
-        ends = [step["at"] + step["seconds"] + step["engine"] for step in steps]
         at = float(stage["at"]) - self.zero
+        end = at + float(stage.get("seconds", 1e9)) + 0.05
+        later = [step for step in steps if step["at"] > end]
+        steps = [step for step in steps if step["at"] <= end]
+        ends = [step["at"] + step["seconds"] + step["engine"] for step in steps]
         return {
             "name": stage["name"],
             "state": stage["state"],
@@ -123,6 +128,7 @@ class Timeline:
             "startup": float(stage.get("startup", 0.0)),
             "engine": round(sum(step["engine"] for step in steps), 4),
             "steps": steps,
+            "later": later,
         }
 
     def show(self) -> str:
@@ -140,6 +146,9 @@ class Timeline:
                 for step in stage["steps"]
             ]
             lines.append(text.columns(rows, "  ") if rows else "  (no steps)")
+            for step in stage["later"]:
+                took = text.span(step["seconds"])
+                lines.append(f"  run again later: {step['name']}: {step['outcome']} in {took}: {step['message']}")
         return "\n".join(lines)
 
     def blame(self) -> str:

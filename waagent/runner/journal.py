@@ -2,7 +2,8 @@
 
     {"schema": 1, "version": …, "boot_id": …, "state": …, "stages": {NAME: {
         "state": running | done | failed | interrupted, "pid": int, "start": UTC text, "at": seconds since boot,
-        "seconds": float, "startup": float, "refused": [text], "notes": [text], "steps": [{
+        "run": the same, of the latest run of single steps, "seconds": float, "startup": float,
+        "refused": [text], "notes": [text], "steps": [{
             "name", "path", "outcome": running | changed | unchanged | skipped | failed, "message", "reason",
             "at": seconds since boot, "seconds", "engine", "digest", "essential": bool,
             "event": name or absent}]}}}
@@ -50,27 +51,33 @@ class Journal:
         self.boot = _read_file(self.system, self.file)
         self._earlier = _results(_read_file(self.system, FILE)) if a_pass else None
         self._stage: dict[str, Any] = {}
+        self._single = False
 
     def begin(self, stage: str, began: float | None = None) -> float:
         """Start the stage's record and return when that was, in seconds since boot.
 
         began: when the process was started, on the same clock.
         """
-        kept = self.boot["stages"].get(stage, {}).get("steps", []) if self.keep or self.a_pass else []
+        former = self.boot["stages"].get(stage, {})
+        now = round(self.system.clock.boot(), 3)
         self._stage = {
             "state": "running",
             "pid": os.getpid(),
             "start": self.system.clock.stamp(),
-            "at": round(self.system.clock.boot(), 3),
+            "at": now,
+            "run": now,
             "refused": [],
             "notes": [],
-            "steps": kept,
+            "steps": former.get("steps", []) if self.keep or self.a_pass else [],
         }
-        if began is not None:
-            self._stage["startup"] = round(max(0.0, self._stage["at"] - began), 3)
+        self._single = self.keep and "seconds" in former
+        if began is not None and not self._single:
+            self._stage["startup"] = round(max(0.0, now - began), 3)
+        if self._single:  # single steps, tried later: when the stage itself ran stays as it was
+            self._stage.update({key: former[key] for key in ("start", "at", "startup", "seconds") if key in former})
         self.boot["stages"][stage] = self._stage
         self.save()
-        return float(self._stage["at"])
+        return now
 
     def resume(self, stage: str) -> None:
         """Take up the record of a process that was killed."""
@@ -81,8 +88,8 @@ class Journal:
         self.save()
 
     def of_this_run(self) -> list[dict[str, Any]]:
-        """The records of steps (no event hooks) since the stage began."""
-        since = self._stage["at"]
+        """The records of steps (no event hooks) of this run, that of a process before this one included."""
+        since = self._stage["run"]
         steps = self._stage["steps"]
         return [step for step in steps if step["at"] >= since and step.get("event", self.a_pass) == self.a_pass]
 
@@ -99,8 +106,11 @@ class Journal:
         self.save()
 
     def end(self, state: str) -> None:
+        if self._single and state == "done" and any(step["outcome"] == "failed" for step in self._stage["steps"]):
+            state = "failed"
         self._stage["state"] = state
-        self._stage["seconds"] = round(self.system.clock.boot() - self._stage["at"], 3)
+        if not self._single:
+            self._stage["seconds"] = round(self.system.clock.boot() - self._stage["at"], 3)
         self._stage.pop("pid", None)
         self.save()
         self._keep()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from xml.etree import ElementTree
 
 import pytest
@@ -117,3 +118,24 @@ def test_a_record_of_an_older_version_is_read(machine: Machine, waagent: Waagent
     (folder / "20260101T000000Z_old0.json").write_text(json.dumps(boot))
     assert "x" in waagent("analyze", "show", "--boot", "old0").out
     assert waagent("analyze", "plot", "--boot", "old0").status == 0
+
+
+def test_a_step_that_is_tried_later_leaves_the_boot_as_it_was(booted: Machine, waagent: Waagent) -> None:
+    before = waagent("analyze", "show", "--format", "json").json()
+    time.sleep(0.2)
+    assert waagent("stage", "local", "--only", "identify").status == 0
+    after = waagent("analyze", "show", "--format", "json").json()
+    assert (after["seconds"], after["stages"][0]["at"]) == (before["seconds"], before["stages"][0]["at"])
+    assert [step["name"] for step in after["stages"][0]["later"]] == ["identify"]
+    assert "run again later: identify: " in waagent("analyze", "show").out
+    assert waagent("stage", "config", "--only", "disk").status == 1
+    assert waagent("status").status == 2
+
+
+def test_another_step_that_works_does_not_hide_one_that_failed(machine: Machine, waagent: Waagent) -> None:
+    machine.module("vendor/config/20-disk.py", "return 1/0")
+    machine.module("vendor/config/30-fine.py", frequency="always")
+    for stage in ("local", "network", "config", "final"):
+        machine.run(stage)
+    assert waagent("stage", "config", "--only", "fine").status == 0
+    assert waagent("status", "--format", "json").json()["stages"]["config"]["state"] == "failed"
