@@ -6,7 +6,8 @@
 
 Two channels: *direct* (internet.py: TLS, proxies) and *host* (the host plugin fetches). Each location is tried by
 the channel that worked last, then at once by the other one; only when all locations failed by both a pause follows
-(2, 3, 5, 8, 13 s) and another round of what may still work. So one dead channel costs one attempt, not a minute.
+(2, 3, 5, 8, 13 s, or what a Retry-After asks for) and another round of what may still work. So one dead channel
+costs one attempt, not a minute.
 The channel that worked is kept in /run/waagent/download-channel for the next process.
 
 Five minutes in all, the running transfer included in whole attempts only. The locations' order is shuffled: it
@@ -43,6 +44,8 @@ DIRECT, HOST = "direct", "host"
 CHANNEL = "/run/waagent/download-channel"
 
 PACKAGE_LIMIT = 4 * 1024 * 1024 * 1024
+RESERVE = 64 * 1024 * 1024  # bytes of disk that no download takes
+SCARCE = 256 * 1024 * 1024  # less than this is worth a note
 ROUNDS = 6
 
 
@@ -108,7 +111,8 @@ class Artifacts:
         try:
             descriptor = os.open(real, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             with open(descriptor, "w+b") as file:
-                uri = self._walk(list(uris), file, _Wanted(what, limit, verify, manifest_url))
+                most = self._limit(os.path.dirname(real), limit)
+                uri = self._walk(list(uris), file, _Wanted(what, most, verify, manifest_url))
                 size = file.seek(0, os.SEEK_END)
                 file.flush()
                 os.fsync(file.fileno())
@@ -121,6 +125,14 @@ class Artifacts:
             raise
         self.system.note(Effect("write", path, note=f"downloaded {size} bytes from {redact(uri)}"))
         return Found(uri, b"")
+
+    def _limit(self, directory: str, limit: int) -> int:
+        """Never more than the disk has room for, some of which is left to the machine."""
+        place = os.statvfs(directory)
+        room = max(place.f_bavail * place.f_frsize - RESERVE, 0)
+        if room < min(limit, SCARCE):
+            self.note(f"at most {room} bytes fit on the disk of {directory}")
+        return min(limit, room)
 
     def _discard(self, real: str) -> None:
         try:
@@ -167,9 +179,10 @@ class Artifacts:
                         raise self._failed(what, uris, failures, FabricUnreachable)
             if not possible:
                 raise self._failed(what, uris, failures, FabricRejected)
-            if clock.monotonic() - began + waits[0] > wanted.total:
+            pause = max([float(waits[0]), *(_asked(error) for error in failures.values())])
+            if clock.monotonic() - began + pause > wanted.total:
                 break
-            clock.sleep(waits[0])
+            clock.sleep(pause)
             waits = (waits[1], waits[0] + waits[1])
         raise self._failed(what, uris, failures, FabricUnreachable)
 
@@ -184,11 +197,12 @@ class Artifacts:
                 timeout=left,
             )
             return
-        status, body = self.internet.request("GET", uri, into=into, limit=wanted.limit, timeout=left)
-        if status != 200:
-            kind = FabricUnreachable if status in LATER else FabricRejected
-            told = redact_text(" ".join(body.decode("utf-8", "replace").split())[:200])
-            raise kind(f"GET {redact(uri)}: {status}" + (f' "{told}"' if told else ""), status=status)
+        answer = self.internet.request("GET", uri, into=into, limit=wanted.limit, timeout=left)
+        if answer.status != 200:
+            kind = FabricUnreachable if answer.status in LATER else FabricRejected
+            told = redact_text(" ".join(answer.body.decode("utf-8", "replace").split())[:200])
+            what = f"GET {redact(uri)}: {answer.status}" + (f' "{told}"' if told else "")
+            raise kind(what, status=answer.status, retry_after=answer.retry_after)
 
     def _channels(self) -> tuple[str, str]:
         return (HOST, DIRECT) if self._remembered() == HOST else (DIRECT, HOST)
@@ -218,6 +232,12 @@ class Artifacts:
     ) -> FabricError:
         told = "; ".join(f"{channel}: {error}" for (_, channel), error in failures.items())
         return kind(f"cannot fetch {what} from {len(uris)} locations: {told}"[:2000], url=redact(uris[0]))
+
+
+def _asked(error: FabricError) -> float:
+    """Seconds that a throttling answer asked for."""
+    asked = error.facts.get("retry_after")
+    return asked if isinstance(asked, float) else 0.0
 
 
 def _is_url(uri: str) -> bool:

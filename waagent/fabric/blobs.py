@@ -33,7 +33,8 @@ def upload(internet: Internet, stamp: str, url: str, blob_type: str, payload: by
 
 
 def _put(internet: Internet, url: str, headers: dict[str, str], body: bytes) -> None:
-    status, told = internet.request("PUT", url, {"Content-Length": str(len(body)), **headers}, body, timeout=60.0)
+    answer = internet.request("PUT", url, {"Content-Length": str(len(body)), **headers}, body, timeout=60.0)
+    status, told = answer.status, answer.body
     if status == 201:
         return
     kind = FabricUnreachable if status in LATER else FabricRejected

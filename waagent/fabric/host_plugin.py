@@ -27,7 +27,7 @@ from waagent import __version__
 from waagent.errors import FabricUnreachable, GoalStateInvalid, WaagentError
 from waagent.fabric import headers, upload, vm_settings
 from waagent.fabric.poll import is_stale
-from waagent.fabric.retry import COMMON, LATER, LOGS, persist, require
+from waagent.fabric.retry import COMMON, LATER, LOGS, asked_pause, persist, require
 from waagent.fabric.vm_settings import VmSettings
 from waagent.system.effects import Effect
 from waagent.system.redact import redact
@@ -155,9 +155,9 @@ class HostPlugin:
             self.goal = self._refresh()
         doing = f"fetch {redact(url)} through the host plugin"
         if response.status != 410 and (response.status in LATER or response.status == 400):
-            raise FabricUnreachable(
-                f"cannot {doing}: {response.status} {response.reason}", url=redact(url), status=response.status
-            )
+            asked = asked_pause(response.headers.get("retry-after"), self.system.clock.now())
+            what = f"cannot {doing}: {response.status} {response.reason}"
+            raise FabricUnreachable(what, url=redact(url), status=response.status, retry_after=asked)
         return require(response, doing, source, (200,))
 
     def upload_status(self, blob_url: str, blob_type: str, payload: bytes) -> bool:

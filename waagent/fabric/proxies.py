@@ -8,7 +8,7 @@ choose(url, host, port, environment) -> "http://[user:password@]host:port" or No
     no_proxy, NO_PROXY                  names (with all below them), addresses, networks, "*"; counts for all
 
 The fabric itself (168.63.129.16, 169.254.169.254) is never asked through a proxy. Unlike the incumbent, a no_proxy
-of "x.net" does not cover "yx.net", and user and password of a proxy's URL are used.
+of "x.net" does not cover "yx.net", a port in an entry is ignored, and user and password of a proxy's URL are used.
 
 Source: wire-protocol 7.2.
 """
@@ -66,23 +66,30 @@ def excluded(target: str, no_proxy: str) -> bool:
                     return True
             except ValueError:
                 continue
-        name = entry.lstrip("*").lstrip(".")
+        name = entry.lstrip("*").lstrip(".").partition(":")[0]
         if target == name or target.endswith(f".{name}"):
             return True
     return False
 
 
 def _configured(given: str, port: int | None) -> str | None:
-    """The proxy's URL; None without a port, as then nobody knows where it listens."""
-    from urllib.parse import urlsplit
+    """The proxy's URL; None without a port, as then nobody knows where it listens.
 
+    User and password may hold any character, percent-encoded or not.
+    """
+    from urllib.parse import quote, unquote, urlsplit
+
+    scheme, separator, rest = given.strip().rpartition("://")
+    credentials, at_sign, place = rest.rpartition("@")
     try:
-        parts = urlsplit(given if "://" in given else f"http://{given}")
+        parts = urlsplit(f"//{place}")
         at = parts.port or port
+        name = parts.hostname
     except ValueError:
         return None
-    if not parts.hostname or not at:
+    if not name or not at or any(letter <= " " for letter in name):
         return None
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    user, separator, _ = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{user}{separator}{host}:{at}"
+    host = f"[{name}]" if ":" in name else name
+    user, colon, password = credentials.partition(":")
+    signed = quote(unquote(user), safe="") + colon + quote(unquote(password), safe="") + at_sign
+    return f"{scheme.lower() if separator else 'http'}://{signed}{host}:{at}"

@@ -11,24 +11,30 @@ persist(clock, policy, attempt, doing, note) calls attempt() until it gives an a
 again, and returns that answer, good or not. Attempts used up: FabricUnreachable, saying what was last and how
 long it took. Success after failures is told to note(), it is no warning.
 
+A Retry-After of a throttling answer makes a wait longer, never shorter, and by LONGEST at most: a server that asks
+for an hour does not hold up a boot.
+
 Source: wire-protocol 7.3.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from waagent.errors import FabricRejected, FabricUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from waagent.system import Clock
     from waagent.system.http import Response
 
 LATER = frozenset((205, 206, 403, 429, 500, 501, 502, 503, 504, 507))
 THROTTLED = frozenset((403, 429, 503))
+LONGEST = 30.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ def persist(
     status = 0
     while True:
         made += 1
+        asked = 0.0
         try:
             response = attempt()
         except FabricUnreachable as error:
@@ -75,16 +82,31 @@ def persist(
                 return response
             last, status = f"{response.status} {response.reason}", response.status
             if response.status in THROTTLED:
+                asked = asked_pause(response.headers.get("retry-after"), clock.now()) or 0.0
                 throttled, limit = True, max(limit, policy.throttled_attempts)
         seconds = clock.monotonic() - began
         wait = policy.base if policy.fixed else policy.base * fibonacci[0]
         if throttled:
             wait = policy.throttled
+        wait = max(wait, asked)
         if made >= limit or seconds + wait > policy.total:
             tries = f"{made} tries in {seconds:.0f} s" if made > 1 else "one try"
             raise FabricUnreachable(f"cannot {doing}: {last}, {tries}", **({"status": status} if status else {}))
         clock.sleep(wait)
         fibonacci = (fibonacci[1], fibonacci[0] + fibonacci[1])
+
+
+def asked_pause(value: str | None, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for ("120" or a date), at most LONGEST; None when it asks nothing."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdecimal():
+        return min(float(text[:9]), LONGEST)
+    try:
+        until = parsedate_to_datetime(text)
+        seconds = (until - now).total_seconds() if until.tzinfo else 0.0
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), LONGEST)
 
 
 def require(response: Response, doing: str, url: str, good: tuple[int, ...] = (200, 201, 202)) -> Response:

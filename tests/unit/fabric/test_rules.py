@@ -8,11 +8,11 @@ from datetime import datetime, timezone
 
 import pytest
 
-from tests.unit.fabric.samples import FakeClock, sample
+from tests.unit.fabric.samples import NOW, FakeClock, sample
 from waagent.errors import FabricRejected, FabricUnreachable, GoalStateInvalid
 from waagent.fabric import artifacts_profile, choice, imds, manifests, proxies, remote_access
 from waagent.fabric.desired import Desired, Handler, Settings
-from waagent.fabric.retry import COMMON, HEALTH, ONCE, TELEMETRY, persist, require
+from waagent.fabric.retry import COMMON, HEALTH, LONGEST, ONCE, TELEMETRY, asked_pause, persist, require
 from waagent.system.http import Response
 
 # -- retry.py ---------------------------------------------------------------------------------------------------
@@ -103,6 +103,37 @@ def test_a_refusal_names_the_url_without_its_signature() -> None:
     assert "SECRET" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0.0),
+        (" 12 ", 12.0),
+        ("3600", LONGEST),
+        ("9" * 400, LONGEST),
+        ("Mon, 23 Nov 2026 09:20:05 GMT", 5.0),
+        ("Mon, 23 Nov 2026 09:19:00 GMT", 0.0),
+        ("Tue, 24 Nov 2026 09:20:00 GMT", LONGEST),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_what_a_retry_after_asks_for(value: str | None, seconds: float | None) -> None:
+    assert asked_pause(value, NOW) == seconds
+
+
+def test_a_retry_after_never_shortens_a_wait_nor_counts_without_throttling() -> None:
+    def answer(status: int, after: str) -> Response:
+        return Response(status, "", {"retry-after": after}, b"")
+
+    clock = FakeClock()
+    queue = [answer(429, "5"), answer(503, "0"), answer(500, "20"), answer(200, "9")]
+    assert persist(clock, COMMON, lambda: queue.pop(0), "ask").status == 200
+    assert clock.slept == [5.0, 1.0, 1.0]
+
+
 # -- choice.py --------------------------------------------------------------------------------------------------
 
 OLD, NEW = "2026-11-23T09:00:00.0000000Z", "2026-11-23T09:00:00.0000001Z"
@@ -189,6 +220,13 @@ def test_missing_certificates() -> None:
         ("http://168.63.129.16/", "proxy", 1, {}, None),
         ("http://169.254.169.254/", "proxy", 1, {"http_proxy": "http://x:1"}, None),
         ("https://a.net/", "proxy:port", 1, {}, None),
+        ("https://a.net/", "http://u:p#w/@d@proxy", 3128, {}, "http://u:p%23w%2F%40d@proxy:3128"),
+        ("https://a.net/", "http://u:p%23w@proxy", 3128, {}, "http://u:p%23w@proxy:3128"),
+        ("https://a.net/", "u:50%@proxy", 3128, {}, "http://u:50%25@proxy:3128"),
+        ("https://a.net/", "http://u@proxy:1/", None, {}, "http://u@proxy:1"),
+        ("https://a.net/", "http://[fd00::1]:3128", None, {}, "http://[fd00::1]:3128"),
+        ("https://a.net/", "pro xy", 1, {}, None),
+        ("https://a.net/", "proxy", 1, {"no_proxy": "a.net:443"}, None),
         ("https://[bad/", "proxy", 1, {}, None),
     ],
 )
