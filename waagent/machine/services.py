@@ -1,6 +1,7 @@
 """Services of the machine, with the commands of the distro profile.
 
 is_active, is_enabled     ask; false also where the system cannot say
+stop                      have them stopped; MachineError when one goes on
 reload_ssh                make a running sshd read its keys and settings again; false when it does not run
 
 Nothing is ever started here: in the early stages of a boot sshd has not been started yet, will read its files
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from waagent.errors import CommandFailed, SshError
+from waagent.errors import CommandFailed, MachineError, SshError
 from waagent.system import System
 
 if TYPE_CHECKING:
@@ -26,6 +27,22 @@ def is_active(system: System, profile: DistroProfile, service: str) -> bool:
 
 def is_enabled(system: System, profile: DistroProfile, service: str) -> bool:
     return _says_yes(system, profile.command("services.is-enabled", service=service))
+
+
+def stop(system: System, profile: DistroProfile, *services: str) -> list[str]:
+    """Stop those that run, and return them; a pattern ("x@*.service") is always passed on. Raises MachineError."""
+    stopped = []
+    for service in services:
+        command = profile.command("services.stop", service=service)
+        pattern = "*" in service
+        if not command or not (pattern or is_active(system, profile, service)):
+            continue
+        answer = system.run(*command, ok=None, limit=120)
+        if not pattern and not system.planning and is_active(system, profile, service):
+            told = (answer.stderr.strip() or f"status {answer.status}").splitlines()[-1]
+            raise MachineError(f"cannot stop {service}: it goes on ({told}); stop it, then try again")
+        stopped.append(service)
+    return stopped
 
 
 def reload_ssh(system: System, profile: DistroProfile) -> bool:

@@ -2,6 +2,7 @@
 
 allow(system, profile, directory, user, ask)   have the rule; ask: sudo asks for the user's password
 withdraw(system, profile, directory, user)     have no rule for exactly this user
+withdraw_all(…)                                the same in every file of the directory, whoever wrote it
 
 The file is <directory>/waagent, mode 0440. New rules are checked with the profile's command (visudo -c) in a file
 whose name sudo passes over (it has a dot), and only then renamed into place: a mistake here would take sudo from
@@ -61,6 +62,29 @@ def withdraw(system: System, profile: DistroProfile, directory: str, user: str) 
     if not doas and not any(_is_rule(line) for line in kept):
         return system.remove(file)
     return _write(system, profile, file, kept, 0o644 if doas else 0o440)
+
+
+def withdraw_all(system: System, profile: DistroProfile, directory: str, user: str) -> list[str]:
+    """Remove the rules that begin with exactly this user; returns the files that changed. Raises UserError.
+
+    A file that had nothing but these rules goes. Of rules that name him among others, nothing is changed.
+    """
+    gone = []
+    if withdraw(system, profile, directory, user):
+        gone.append(posixpath.join(directory, NAME))
+    if profile.text("sudo.method") == "doas":
+        return gone
+    for file in (posixpath.join(directory, name) for name in system.listing(directory)):
+        before = _lines(system, file)
+        kept = _others(before, user, 0)
+        if kept == before:
+            continue
+        if any(_is_rule(line) for line in kept):
+            _write(system, profile, file, kept, system.path(file).stat().st_mode & 0o777)
+        else:
+            system.remove(file)
+        gone.append(file)
+    return gone
 
 
 def _put(

@@ -1,9 +1,11 @@
 """Accounts: look one up, make one, complete one that was half made.
 
 Account     name, uid, gid, home, shell, from /etc/passwd or (for directories behind NSS) getent
+every       those of /etc/passwd
 find        None when there is no such account          require   raises UserError instead
 create      with the profile's command; an account that is there already is completed and otherwise left as it is
 is_system   whether its uid is below UID_MIN            join      add to groups
+delete      with the profile's command, the home, and the copies of the account files that still name it
 
 A name is checked before it becomes an argument: what useradd may refuse is left to useradd, what could be taken
 for an option, a path or shell text is refused here with UserError.
@@ -13,11 +15,13 @@ Source: provisioning 4.3.
 
 from __future__ import annotations
 
+import posixpath
 import re
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
-from waagent.errors import CommandFailed, UserError
+from waagent.errors import CommandFailed, SystemRefused, UserError
+from waagent.machine import cleaning
 from waagent.system import System
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ PASSWD = "/etc/passwd"  # noqa: S105 - a file name
 GROUP = "/etc/group"
 SHADOW = "/etc/shadow"
 SKELETON = "/etc/skel"
+FILES = (PASSWD, SHADOW, GROUP, "/etc/gshadow", "/etc/subuid", "/etc/subgid")
 
 # useradd's own limit; a longer name would be cut in places (utmp, ps).
 LONGEST_NAME = 32
@@ -42,6 +47,11 @@ class Account(NamedTuple):
     gid: int
     home: str
     shell: str
+
+
+def every(system: System) -> list[Account]:
+    """The accounts of /etc/passwd."""
+    return [account for account in map(_account, _lines(system, PASSWD)) if account is not None]
 
 
 def find(system: System, name: str) -> Account | None:
@@ -131,6 +141,55 @@ def _make(system: System, name: str, argv: tuple[str, ...]) -> None:
         if find(system, name) is None:
             told = (error.stderr.strip() or error.stdout.strip() or f"exit status {error.status}").splitlines()[-1]
             raise UserError(f"cannot create account {name}: {argv[0]} says: {told}", user=name) from error
+
+
+def delete(system: System, profile: DistroProfile, name: str, homes: str = "/home") -> bool:
+    """Have no account of this name, nor its home; false if there was neither. Raises UserError.
+
+    An account of the system stays. A home whose account is gone already (the power failed in between) goes too, if
+    it is nobody else's.
+    """
+    check_name(name)
+    account = find(system, name)
+    if account is None:
+        return _delete_home(system, Account(name, -1, -1, f"{homes.rstrip('/')}/{name}", ""))
+    if is_system(system, profile, account):
+        raise UserError(f"cannot delete {name}: uid {account.uid} is an account of the system; it stays", user=name)
+    command = profile.command("users.delete", name=name)
+    if not command:
+        raise UserError(f"cannot delete {name}: accounts cannot be deleted on this system", user=name)
+    for path in profile.texts("users.before-delete"):
+        if not system.exists(path) and system.is_directory(posixpath.dirname(path)):
+            system.write(path, b"", mode=0o664)
+    answer = system.run(*command, ok=None, limit=300)
+    if not system.planning and find(system, name) is not None:
+        told = (answer.stderr.strip() or answer.stdout.strip() or f"status {answer.status}").splitlines()[-1]
+        raise UserError(f"cannot delete {name}: {command[0]} says: {told}", user=name)
+    _delete_home(system, account)
+    for file in FILES:
+        if system.exists(f"{file}-") and system.exists(file):
+            # The tools keep a copy from before their change: with his line, and the hash of his password.
+            system.write(f"{file}-", system.read(file))
+    return True
+
+
+def _delete_home(system: System, account: Account) -> bool:
+    """Remove what the command left of the home: only one that is his and nobody else's."""
+    home = posixpath.normpath(account.home or "/")
+    others = [each for each in every(system) if each.name != account.name]
+    try:
+        owner = system.status(home).st_uid
+    except OSError:
+        return False
+    taken = any(each.home == home or each.home.startswith(f"{home}/") for each in others)
+    his = owner == account.uid if account.uid >= 0 else owner != 0 and owner not in [each.uid for each in others]
+    if taken or not his or home.count("/") < 2:
+        return False
+    try:
+        return system.remove_tree(home)
+    except SystemRefused:  # a file system of its own is mounted there
+        cleaning.empty(system, home)
+        return True
 
 
 def uid_min(system: System, login_defs: str = "/etc/login.defs") -> int:
