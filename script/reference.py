@@ -259,8 +259,7 @@ def verb_pages() -> str:
     from waagent.watcher import main as watch
 
     parts.append(f"\n## waagent watch\n\n```\n{_doc(watch)}\n```\n")
-    parts.append(f"\n## The words of the old command line\n\n```\n{_for_readers(_doc(legacy))}\n```\n\n")
-    parts += [f"- `-{word}`: as `waagent {' '.join(now)}`\n" for word, now in legacy.COMMANDS.items()]
+    parts.append(f"\n## The words of the old command line\n\n```\n{_for_readers(_doc(legacy))}\n```\n")
     return "".join(parts)
 
 
