@@ -33,7 +33,7 @@ from setuptools.command.install import install
 HERE = Path(__file__).resolve().parent
 VENDOR = "/usr/lib/waagent"
 UNITS = "/usr/lib/systemd/system"
-STAGES = ("local", "network", "config", "final", "periodic")
+STAGES = ("local", "network", "config", "final", "periodic", "deprovision")
 
 PROGRAM = """#!/usr/bin/python3 -I
 import sys

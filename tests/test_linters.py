@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("local", "network", "config", "final", "periodic")
+STAGES = ("local", "network", "config", "final", "periodic", "deprovision")
 SHELL = (
     "script/setup", "script/test", "script/demo", ".ci/run", "data/systemd/periodic-due",
     "debian/waagent.postinst", "debian/waagent.prerm", "debian/waagent.postrm",
