@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-NOT_VERBS = ("__init__", "__main__", "boot_plot", "hook_text", "legacy", "text", "validate_hook")
+NOT_VERBS = ("__init__", "__main__", "boot_plot", "extension_run", "extension_view", "hook_text", "legacy", "old_commands", "text", "validate_hook")
+# Verbs that are words of the old command line as well: what stands behind them decides.
+OLD_TOO = ("collect-logs", "daemon", "deprovision", "version")
 
 
 def verbs() -> list[str]:
@@ -22,18 +24,25 @@ def verbs() -> list[str]:
     return sorted(name.replace("_", "-") for name in names if name not in NOT_VERBS)
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, *, old: bool = True) -> int:
+    """old: words of the old command line are understood."""
     arguments = sys.argv[1:] if argv is None else argv
     verb = arguments[0] if arguments else ""
     if verb == "watch":  # the one process that stays: it must not load what the others need
         from waagent.watcher.main import main as watch
 
         return watch(arguments[1:])
-    if verb in verbs():
+    if verb in verbs() and not (old and verb in OLD_TOO and _is_old(arguments)):
         return _run(verb, arguments[1:])
     from waagent.cli import legacy
 
     return legacy.main(arguments, verbs())
+
+
+def _is_old(arguments: list[str]) -> bool:
+    from waagent.cli import legacy
+
+    return legacy.is_old(arguments)
 
 
 def _run(verb: str, arguments: list[str]) -> int:

@@ -1,53 +1,144 @@
-"""The command line of the agent before version 3: -daemon, --version, /help, and no verb at all.
+"""The command line of the agent before version 3: -daemon, --version, /help, and no word at all.
 
-Any run of "-" and "/" may stand before the word, or none; the last command wins; flags may stand anywhere. A word
-that is neither gives the usage. Unlike before, a wrong word gives exit status 2, and so does a command of the old
-line that this version does not have. Source: provisioning 1.1 to 1.3.
+Any run of "-" and "/" may stand before a word, or none; flags may stand anywhere; the last command wins; an empty
+argument does not count. A word that is none of these gives the usage. Three things differ from before, on purpose:
+a wrong word ends with status 2 instead of 0, what fails with status 1 instead of 0, and a word has to be spelled
+out (once `-deprovisionX` deprovisioned).
+
+parse(arguments) -> Asked: pure, so that the table of all forms is a test.
+
+Source: provisioning 1.1 to 1.3.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 
-COMMANDS = {"version": ("version",), "daemon": ("daemon",), "start": ("daemon", "--background")}
-HELP = ("help", "usage", "?", "h")
-FLAGS = ("verbose", "force", "debug", "full")
-# Commands of the old line that are known by name and not part of this version.
-ABSENT = (
-    "deprovision+user", "deprovision", "register-service", "run-exthandlers", "show-configuration",
-    "collect-logs", "setup-firewall", "serialconsole",
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from waagent.system import System
+
+COMMANDS = (
+    "deprovision+user", "deprovision", "daemon", "start", "register-service", "run-exthandlers", "version",
+    "show-configuration", "collect-logs", "serialconsole",
 )  # fmt: skip
+FLAGS = ("verbose", "debug", "force", "full")
+HELP = ("help", "usage", "?", "h")
+FILE = "configuration-path:"
+FIREWALL = re.compile(r"setup-firewall=([0-9.]{7,})")
+# May be asked for by anybody.
+FOR_ALL = ("version", "help")
+# Verbs of this version that are old words as well, so that `waagent deprovision -force` works.
+BOTH = ("deprovision", "daemon", "version", "collect-logs")
+
+
+class Asked:
+    """command ("help" when there is none), flags, configuration file, address; wrong: what is no word."""
+
+    __slots__ = ("address", "command", "configuration", "flags", "wrong")
+
+    def __init__(self) -> None:
+        self.command, self.configuration, self.address, self.wrong = "help", "", "", ""
+        self.flags: set[str] = set()
+
+
+def parse(arguments: list[str]) -> Asked:
+    asked = Asked()
+    for argument in arguments:
+        word = argument.lstrip("-/")
+        firewall = FIREWALL.fullmatch(word)
+        if not argument:
+            continue
+        if word.startswith(FILE):
+            asked.configuration = word[len(FILE) :]
+        elif word in COMMANDS:
+            asked.command = word
+        elif word in FLAGS:
+            asked.flags.add(word)
+        elif word in HELP:
+            asked.command = "help"
+        elif firewall is not None:
+            asked.command, asked.address = "setup-firewall", firewall.group(1)
+        else:
+            asked.command, asked.wrong = "help", argument
+            break
+    return asked
+
+
+def is_old(arguments: list[str]) -> bool:
+    """Whether arguments that begin with a verb are nothing but old words."""
+    return arguments[0] in BOTH and not parse(arguments).wrong
 
 
 def main(arguments: list[str], verbs: list[str]) -> int:
     """Run what the old words ask for."""
-    command: tuple[str, ...] = ()
-    for argument in arguments:
-        word = argument.lstrip("-/")
-        if not word or word in FLAGS:
-            continue
-        if word in HELP:
-            print(usage(verbs))
-            return 0
-        if word in COMMANDS:
-            command = COMMANDS[word]
-            continue
-        absent = next((name for name in ABSENT if word == name or word.startswith(f"{name}=")), None)
-        if absent is not None:
-            print(f"waagent: this version has no -{absent}", file=sys.stderr)
-            return 2
-        print(f"waagent: {argument!r} is no command; see waagent help", file=sys.stderr)
+    asked = parse(arguments)
+    if asked.wrong:
+        print(f"waagent: {asked.wrong!r} is no command; see waagent help", file=sys.stderr)
+        print(usage(verbs))
         return 2
-    if not command:
+    if asked.configuration:
+        if not os.path.isfile(asked.configuration):
+            print(f"waagent: there is no configuration file {asked.configuration}", file=sys.stderr)
+            print(usage(verbs))
+            return 1
+        os.environ["WAAGENT_CONFIGURATION"] = os.path.abspath(asked.configuration)
+    if "verbose" in asked.flags:
+        os.environ["WAAGENT_VERBOSE"] = "1"
+    if asked.command == "help":
         print(usage(verbs))
         return 0
-    from waagent.cli.__main__ import main as run
+    if os.geteuid() != 0 and asked.command not in FOR_ALL:
+        print(f"waagent: -{asked.command} needs root", file=sys.stderr)
+        return 1
+    return _run(asked, verbs)
 
-    return run(list(command))
+
+def _run(asked: Asked, verbs: list[str]) -> int:
+    from waagent.cli.__main__ import main as verb
+
+    force = ["--force"] if "force" in asked.flags else []
+    words = {
+        "version": ["version"],
+        "daemon": ["daemon"],
+        "start": ["daemon", "--background"],
+        "run-exthandlers": ["watch"],
+        "deprovision": ["deprovision", *force],
+        "deprovision+user": ["deprovision", "--user", *force],
+        "collect-logs": ["collect-logs", *(["--full"] if "full" in asked.flags else [])],
+    }
+    if asked.command == "collect-logs" and "collect-logs" not in verbs:
+        print("waagent: this version has no -collect-logs; what it would take is in /var/log", file=sys.stderr)
+        return 1
+    if asked.command in words:
+        return verb(words[asked.command], old=False)
+    return _old_command(asked)
+
+
+def _old_command(asked: Asked) -> int:
+    from waagent.cli import old_commands
+    from waagent.errors import WaagentError
+    from waagent.system import System
+
+    commands: dict[str, Callable[[System], int]] = {
+        "show-configuration": old_commands.show_configuration,
+        "register-service": old_commands.register_service,
+        "serialconsole": old_commands.serial_console,
+        "setup-firewall": lambda system: old_commands.setup_firewall(system, asked.address),
+    }
+    try:
+        return commands[asked.command](System())
+    except WaagentError as error:
+        print(f"waagent: {error.message}", file=sys.stderr)
+        return 1
 
 
 def usage(verbs: list[str]) -> str:
-    """What can be asked for, one line a verb."""
+    """What can be asked for, one line a verb; a blank line before and after, as tools expect of the old usage."""
     import importlib
 
     from waagent.cli import text
@@ -55,6 +146,18 @@ def usage(verbs: list[str]) -> str:
     rows = [("watch", "stay, follow the goal state, report (run by waagent.service)")]
     for verb in verbs:
         rows.append((verb, importlib.import_module(f"waagent.cli.{verb.replace('-', '_')}").SUMMARY))
-    lines = ["usage: waagent VERB [options]; waagent VERB --help tells more", "", text.columns(sorted(rows), "  ")]
-    lines += ["", "The old words work too: -version, -daemon, -start, -help; with one dash, two, or none."]
-    return "\n".join(lines)
+    old = " ".join(f"-{word}" for word in (*COMMANDS, "setup-firewall=IP", "help"))
+    flags = " ".join(f"-{word}" for word in (*FLAGS, f"{FILE}FILE"))
+    lines = ["", "usage: waagent VERB [options]; waagent VERB --help tells more", ""]
+    lines += [text.columns(sorted(rows), "  "), "", "The old words work too, with one dash, two, or none:"]
+    lines += [f"  {line}" for line in _wrapped(f"{old} {flags}", 100)]
+    return "\n".join(lines) + "\n"
+
+
+def _wrapped(words: str, width: int) -> list[str]:
+    lines = [""]
+    for word in words.split():
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return lines

@@ -17,7 +17,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Config", "Problem", "defaults", "from_json", "from_text", "load", "rdma_enabled", "update_mode"]
+__all__ = [
+    "CONFIGURATION", "Config", "Problem", "chosen", "defaults", "from_json", "from_text", "load", "rdma_enabled",
+    "update_mode",
+]  # fmt: skip
+
+
+CONFIGURATION = "WAAGENT_CONFIGURATION"
+
+
+def chosen(profile_path: str | None) -> str | None:
+    """The file that this command was told to read (-configuration-path, kept in the environment for the processes
+    that it starts), else the one of the distribution."""
+    import os
+
+    return os.environ.get(CONFIGURATION) or profile_path
 
 
 def load(

@@ -4,6 +4,7 @@ Config      immutable, made by parse.py or, in a lean process, from JSON:
     switch(name) -> bool          integer(name) -> int          text(name) -> str or None
     was_set(name) -> bool         a file sets it, with a value that could be used
     source(name) -> str           "/etc/waagent.conf:41", "default", or the profile that supplies the default
+    but(name, value, source)      a Config with another value of one option
     items()                       (name, value) of every option in use, in the order of the table
     problems                      tuple of Problem; `severity` is "warning" (a value was not used) or "note"
     files                         the files that were read, in order
@@ -134,6 +135,17 @@ class Config:
             return self._values[name]
         except KeyError:
             raise KeyError(f"no option {name} in use") from None
+
+    def but(self, name: str, value: Value, source: str) -> Config:
+        """The same with another value of one option."""
+        self._value(name)
+        return Config(
+            {**self._values, name: value},
+            {**self._sources, name: source},
+            self._set | {name},
+            self._problems,
+            self._files,
+        )
 
     def to_json(self) -> str:
         """All of it as one JSON object. Contains a proxy's password if there is one."""

@@ -10,6 +10,7 @@ from waagent.system import System
 from waagent.system.vendor import profiles_directory
 
 LIB = "/var/lib/waagent"
+VERBOSE = "WAAGENT_VERBOSE"  # set by -verbose for this command and the processes that it starts
 
 if TYPE_CHECKING:
     from waagent.config import Config
@@ -27,10 +28,12 @@ def situation(system: System) -> tuple[DistroProfile, Config]:
         cache.remember(system.quietly(), profile, data)
     loaded = config.load(
         system.root,
-        profile.text("configuration.file"),
+        config.chosen(profile.text("configuration.file")),
         profile.mapping("configuration.defaults"),
         f"distro profile {profile.name}",
     )
+    if os.environ.get(VERBOSE):
+        loaded = loaded.but("Logs.Verbose", True, "-verbose")
     return profile, loaded
 
 

@@ -64,7 +64,10 @@ def _load(root: str) -> dict[str, object]:
 
     profile = distro.load(root, profiles_directory(System(root)))
     config = configuration.load(
-        root, profile.text("configuration.file"), profile.mapping("configuration.defaults"), profile.name
+        root,
+        configuration.chosen(profile.text("configuration.file")),
+        profile.mapping("configuration.defaults"),
+        profile.name,
     )
     period = max(1, config.integer("Extensions.GoalStatePeriod"))
     initial = max(1, config.integer("Extensions.InitialGoalStatePeriod"))

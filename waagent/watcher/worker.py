@@ -14,6 +14,7 @@ import sys
 
 SYSTEMD = "/run/systemd/system"
 RUN = "/run/waagent"
+CONFIGURATION = "WAAGENT_CONFIGURATION"  # of waagent.config, which is not loaded here
 
 
 class Worker:
@@ -22,7 +23,8 @@ class Worker:
         self.event, self.program = event, program
         self._lock = f"{run}/periodic.{event}.lock"
         self._status = f"{run}/status.{event}.json"
-        self._systemd = os.path.isdir(systemd)
+        # Who was told to read another file (-configuration-path) keeps its workers: a unit would not know of it.
+        self._systemd = os.path.isdir(systemd) and CONFIGURATION not in os.environ
 
     def busy(self) -> bool:
         """Whether one is at work, whoever started it."""
