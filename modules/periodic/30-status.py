@@ -1,11 +1,13 @@
 """Report the status of the agent and its extensions, at once after a goal state was processed.
 
 The watcher reports every few seconds through the host plugin; this step reports without waiting for it, and is the
-one that goes to the blob directly when the host plugin does not take a report (event "status").
+one that goes to the blob directly when the host plugin does not take a report (event "status"). A goal state that
+names no place for the report may be one in the making: all of it is fetched once more.
 
 Reads     LIB/goal-state.json, LIB/extensions/, the handlers' status files
-Changes   the status blob
+Changes   the status blob; LIB/goal-state.json when it named no place
 Skips     when the goal state names no place for the report
+Fails     FabricUnreachable, FabricRejected: the report could be delivered by neither way
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import os
 
 from waagent import __version__
-from waagent.errors import FabricRejected, FabricUnreachable
+from waagent.errors import FabricError, FabricRejected, FabricUnreachable
 from waagent.extensions import report
 from waagent.fabric import blobs, cache, session, status
 from waagent.module import Context, Module, Outcome, changed, skipped
@@ -32,6 +34,9 @@ def run(ctx: Context) -> Outcome:
     state = cache.read(ctx.system, ctx.lib)
     if state is None:
         return skipped("no goal state is known yet")
+    talk = session.open_session(ctx.system, ctx.config, state.endpoint, ctx.lib, ctx.note)
+    if state.desired is None or not state.desired.status_blob:
+        state = _once_more(ctx, talk, state)
     desired = state.desired
     if desired is None or not desired.status_blob:
         return skipped("the goal state names no place for the status report")
@@ -48,7 +53,6 @@ def run(ctx: Context) -> Outcome:
         features=_features(ctx, state),
     )
     told = f"{len(entries)} entries, {len(payload)} bytes"
-    talk = session.open_session(ctx.system, ctx.config, state.endpoint, ctx.lib, ctx.note)
     talk.plugin.goal = state.goal
     try:
         if talk.plugin.upload_status(desired.status_blob, desired.status_blob_type, payload):
@@ -63,6 +67,15 @@ def run(ctx: Context) -> Outcome:
         return changed(f"would report directly: {told}")
     blobs.upload(talk.internet, stamp, desired.status_blob, desired.status_blob_type, payload)
     return changed(f"reported directly: {told}")
+
+
+def _once_more(ctx: Context, talk: session.Session, state: cache.FabricState) -> cache.FabricState:
+    """The whole goal state as of now; the one at hand when it cannot be had."""
+    try:
+        return talk.update(force=True)[1]
+    except FabricError as error:
+        ctx.note(f"the goal state names no place for the status report; fetching it once more: {error}")
+        return state
 
 
 def _features(ctx: Context, state: cache.FabricState) -> list[str]:

@@ -162,3 +162,16 @@ def test_planning_notes_what_would_be_done(worker: Worker, machine: Machine) -> 
         f"would {verb} {HELLO} 1.0.0" for verb in ("download", "initialise", "settings", "install", "enable")
     ]
     assert not (worker.lib / f"{HELLO}-1.0.0").exists()
+
+
+def test_a_goal_state_without_a_place_for_the_report_is_fetched_once_more(
+    worker: Worker, machine: Machine, simulator: Simulator
+) -> None:
+    """Wire-protocol 2.7, missing status URL: one forced refresh, and if it is still missing no report."""
+    lacking = simulator.fault("*type=extensionsConfig*", content="no-status-blob", count=1)
+    assert worker.work()["30-status"].kind == "changed"
+    assert (lacking.met, machine.reports.status_count) == (1, 1)
+    simulator.fault("*type=extensionsConfig*", content="no-status-blob")
+    machine.publish([])
+    assert worker.work()["30-status"].kind == "skipped"
+    assert machine.reports.status_count == 1
