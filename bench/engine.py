@@ -3,8 +3,9 @@
 
     bench/engine.py [--hooks N] [--runs N] [--root-in DIR]
 
-hooks     a stage of N hooks of `true`, run by `waagent stage` in a process of its own: the whole, what the hooks'
-          processes took, what the engine added, and how long N bare spawns of the same file take here
+hooks     a stage of N hooks of `true`, run by `waagent stage` in a process of its own: the whole, the processor
+          time of all of it, what the hooks' processes took, what the engine added, and how long N bare spawns of
+          the same file take here
 modules   the same with N Python steps that return at once
 starts    wall time of verbs, each in a fresh process, beside a Python that does nothing (seconds: median, least)
 
@@ -20,6 +21,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -127,7 +129,9 @@ class Bench:
         return self._stage("network", count)
 
     def _stage(self, stage: str, count: int) -> dict[str, Any]:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         whole = self.waagent("stage", stage)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
         boot = json.loads((self.root / "run/waagent/status.json").read_text())
         steps = boot["stages"][stage]["steps"]
         failed = [step for step in steps if step["outcome"] == "failed"]
@@ -137,6 +141,7 @@ class Bench:
         return {
             "steps": count,
             "whole": round(whole, 4),
+            "processor": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 4),
             "in_steps": round(sum(step["seconds"] for step in steps), 4),
             "in_engine": round(sum(engine), 4),
             "engine_per_step_median": round(statistics.median(engine), 5),

@@ -16,11 +16,11 @@ def bench(*words: str) -> Any:
 
 
 def test_a_hundred_hooks_add_less_than_a_second() -> None:
-    """On a machine that is busy with other tests a try may be slow; three in a row are not."""
-    added = []
-    while len(added) < 3 and (not added or min(added) >= 1.0):
+    """On a machine that is busy with other tests the clock says nothing; then the processor time has to do."""
+    added: list[float] = []
+    while len(added) < 6 and (not added or min(added) >= 1.0):
         told = bench("--hooks", "100")["hooks"]
-        added.append(told["in_steps"] + told["in_engine"])
+        added += [told["in_steps"] + told["in_engine"], told["processor"]]
     assert min(added) < 1.0, added
 
 
