@@ -6,8 +6,8 @@
     partition, make_filesystem     the two things that destroy
 
 Which disk: named by the admin; else the one at port 1 of the IDE controller (generation 1) or at LUN 1 of the
-first SCSI controller (generation 2) of the VMBus; else the first NVMe disk that says it is local. Never a disk
-that holds a part of the running system.
+first SCSI controller (generation 2) of the VMBus; else the first NVMe disk that says it is local; else the one to
+which udev rules have given the platform's name. Never a disk that holds a part of the running system.
 
 What may be done (`action`):
 
@@ -47,6 +47,7 @@ IDE_PORT_1 = "00000000-0001"
 SCSI_0 = "f8b3781a-1e82-4818-a1c3-63d806ec15bb"
 RESOURCE_LUN = "1"
 LOCAL_NVME = "Microsoft NVMe Direct Disk"
+LINKS = ("/dev/disk/azure/resource", "/dev/disk/cloud/azure_resource")
 
 # What the platform puts on a new disk; files of these names (any case) are nobody's data.
 PLATFORM_FILESYSTEM = "ntfs"
@@ -93,7 +94,7 @@ def resource_disk(system: System, named: str | None = None) -> str | None:
     if named:
         return _named(system, named)
     system_disks = _system_disks(system)
-    for find in (_on_ide, _on_scsi, _on_nvme):
+    for find in (_on_ide, _on_scsi, _on_nvme, _by_link):
         for name in find(system):
             if name not in system_disks and system.exists(f"/dev/{name}"):
                 return f"/dev/{name}"
@@ -332,6 +333,12 @@ def _on_nvme(system: System) -> list[str]:
             if model.startswith(LOCAL_NVME):
                 found.append(name)
     return found
+
+
+def _by_link(system: System) -> list[str]:
+    """What udev rules, ours or cloud-init's, call the resource disk where the kernel shows no VMBus."""
+    names = [posixpath.basename(str(system.path(link).resolve())) for link in LINKS if system.exists(link)]
+    return [name for name in names if system.exists(f"{BLOCK}/{name}")]
 
 
 def _channels(system: System) -> list[tuple[str, str]]:
