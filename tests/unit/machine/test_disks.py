@@ -56,21 +56,21 @@ def test_row_69_old_kernels_name_the_disk_in_the_directory(system: System, put) 
 @pytest.mark.parametrize("link", disks.LINKS)
 def test_without_a_vmbus_it_is_what_udev_rules_call_so(system: System, put, link: str) -> None:
     put("/sys/block/sdb/size", "41943040")
-    node = put("/dev/sdb")
+    put("/dev/sdb")
     named = system.path(link)
     named.parent.mkdir(parents=True)
-    named.symlink_to(node)
+    named.symlink_to("../../sdb")
     assert disks.resource_disk(system) == "/dev/sdb"
 
 
 def test_a_name_of_udev_never_makes_the_system_s_disk_scratch_space(system: System, put) -> None:
     put("/sys/block/sda/sda1/size")
-    node = put("/dev/sda")
+    put("/dev/sda")
     put("/dev/sda1")
     put("/proc/self/mounts", "/dev/sda1 / ext4 rw 0 0\n")
     named = system.path("/dev/disk/azure/resource")
     named.parent.mkdir(parents=True)
-    named.symlink_to(node)
+    named.symlink_to("../../sda")
     assert disks.resource_disk(system) is None
 
 
@@ -79,7 +79,7 @@ def test_the_vmbus_counts_more_than_a_name_of_udev(system: System, put, channel)
     channel(SCSI_1, {"0": "sdc"})
     named = system.path("/dev/disk/cloud/azure_resource")
     named.parent.mkdir(parents=True)
-    named.symlink_to(system.path("/dev/sdc"))
+    named.symlink_to("../../sdc")
     assert disks.resource_disk(system) == "/dev/sdb"
 
 
