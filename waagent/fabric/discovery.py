@@ -3,8 +3,10 @@
 find(system, http, patience, globs, known, dhcp, ask, note) -> Endpoint
 
 Each round asks every candidate once for its versions, with five seconds for the answer: the endpoint that worked
-last, option 245 of the leases, where no lease tells it what a DISCOVER of our own brings (dhcp.py), the well-known
-address. Then it pauses 1, 2, 3, 5, 5, ... s and reads the leases again, until `patience` seconds are over:
+last, option 245 of the leases, the well-known address, and where no lease told one, what a DISCOVER of our own
+brings (dhcp.py). The DISCOVER stands last, not before the well-known address as in the reference: where that one
+speaks our protocol it is the wire server, and on a network without DHCP the question would cost every boot five
+seconds. Then it pauses 1, 2, 3, 5, 5, ... s and reads the leases again, until `patience` seconds are over:
 FabricUnreachable.
 
 Source: wire-protocol 1.1, 1.4.
@@ -44,7 +46,7 @@ def find(
     note: Callable[[str], None] | None = None,
 ) -> Endpoint:
     """globs: where leases lie; known: text of the endpoint that worked last; dhcp: whether leases count, and an
-    answer to `ask`, which is called where there are none; well_known: what is tried last.
+    answer to `ask`, which is called where there are none and well_known does not answer.
     """
     patterns = list(globs)
     clock = system.clock
@@ -91,7 +93,7 @@ def _candidates(
     yield from fresh([known] if known else [])
     leased = leases.find(system, patterns, system.clock.now()) if dhcp else []
     yield from fresh(leased)
+    yield from fresh([well_known])
     if dhcp and not leased and ask is not None:
         told = ask()
         yield from fresh([told] if told else [])
-    yield from fresh([well_known])
