@@ -30,18 +30,25 @@ def is_enabled(system: System, profile: DistroProfile, service: str) -> bool:
 
 
 def stop(system: System, profile: DistroProfile, *services: str) -> list[str]:
-    """Stop those that run, and return them; a pattern ("x@*.service") is always passed on. Raises MachineError."""
+    """Have none of them run, patterns ("x@*.service") allowed; returns those that did. Raises MachineError.
+
+    The command is given in any case: one that is just starting counts as inactive, and would be missed.
+    """
     stopped = []
     for service in services:
         command = profile.command("services.stop", service=service)
-        pattern = "*" in service
-        if not command or not (pattern or is_active(system, profile, service)):
+        ask = profile.command("services.is-active", service=service)
+        if "." in service and profile.text("system.init") == "systemd":  # a unit; `service` knows services alone
+            command, ask = ("systemctl", "stop", service), ("systemctl", "is-active", "--quiet", service)
+        if not command or system.which(command[0]) is None:
             continue
+        ran = _says_yes(system, ask)
         answer = system.run(*command, ok=None, limit=120)
-        if not pattern and not system.planning and is_active(system, profile, service):
+        if ran and not system.planning and _says_yes(system, ask):
             told = (answer.stderr.strip() or f"status {answer.status}").splitlines()[-1]
             raise MachineError(f"cannot stop {service}: it goes on ({told}); stop it, then try again")
-        stopped.append(service)
+        if ran:
+            stopped.append(service)
     return stopped
 
 
