@@ -4,12 +4,13 @@ In the first stage, so that no DHCP client announces the image's name: the platf
 
 Reads     ovf.host_name
 Changes   /etc/hostname (or what this distribution has instead) and the kernel's host name
+Publishes hostname.late: whether the network was up already, so that the DHCP client announced another name
 Fails     HostNameError for a name that is none; the machine keeps the one it has
 """
 
 from __future__ import annotations
 
-from waagent.machine import hostname
+from waagent.machine import hostname, network
 from waagent.module import Context, Module, Outcome, changed, unchanged
 
 MODULE = Module(
@@ -22,6 +23,9 @@ MODULE = Module(
 def run(ctx: Context) -> Outcome:
     name = str(ctx.fact("ovf.host_name", ""))
     before = hostname.current(ctx.system)
+    late = before != name and network.default_route(ctx.system) is not None
+    if late or ctx.fact("hostname") is None:
+        ctx.publish("hostname", {"late": late})
     if not hostname.set_name(ctx.system, ctx.profile, name):
         return unchanged(f"the host name is {name}")
     ctx.emit("hostname-changed", name=name, before=before)

@@ -3,6 +3,7 @@
 check(name)                      HostNameError when the kernel or the DNS cannot have it
 current(system)                  the kernel's
 set_name(system, profile, name)  on disk by the profile's way, and in the kernel; false if both were so
+assign(system, path, key, value) have a line key=value in a file of shell assignments
 keep_name(system, profile, name) on disk alone: for an image, whose kernel is not the one that runs
 
 Ways of the profile's hostname.set, the first that works counts: hostnamectl and etc-hostname write /etc/hostname
@@ -112,14 +113,14 @@ def _myname(system: System, name: str) -> bool:
 
 
 def _sysconfig(system: System, name: str) -> bool:
-    return _assign(system, "/etc/sysconfig/network", "HOSTNAME", name)
+    return assign(system, "/etc/sysconfig/network", "HOSTNAME", name)
 
 
 def _rc_conf(system: System, name: str) -> bool:
-    return _assign(system, "/etc/rc.conf", "hostname", f'"{name}"')
+    return assign(system, "/etc/rc.conf", "hostname", f'"{name}"')
 
 
-def _assign(system: System, path: str, key: str, value: str) -> bool:
+def assign(system: System, path: str, key: str, value: str) -> bool:
     """Have one line key=value in a file of shell assignments, where the last one of the key was."""
     try:
         lines = system.read_text(path).splitlines()

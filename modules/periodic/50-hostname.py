@@ -1,0 +1,49 @@
+"""Publish the host name to the platform's DNS when somebody has changed it.
+
+The kernel's host name is compared with the one that was published last, so that a change that was made while the
+agent did not run is seen as well. A changed name is kept for the next boot; a DHCP client is asked to request its
+lease again, no service is restarted. What fails is tried again, less and less often.
+
+Reads     Provisioning.MonitorHostName, .MonitorHostNamePeriod, Network.Manage; <Lib.Dir>/published_hostname, or the
+          name that cloud-init has set
+Changes   /etc/hostname (or what this distribution has instead), <Lib.Dir>/published_hostname; the DHCP client's
+          configuration where that names the host; the lease
+Skips     when Provisioning.MonitorHostName=n or Network.Manage=n
+Events    hostname-changed
+Fails     HostNameError for a name that is none, or when the DHCP client would not do it; the old one
+          stays published
+"""
+
+from __future__ import annotations
+
+from waagent.machine import hostname, publish
+from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
+
+MODULE = Module(
+    summary="Publish a changed host name",
+    frequency="always",
+    every="Provisioning.MonitorHostNamePeriod",
+    reads=("Provisioning.MonitorHostName", "Provisioning.MonitorHostNamePeriod", "Network.Manage"),
+    limit=180.0,
+)
+
+
+def run(ctx: Context) -> Outcome:
+    for option in ("Provisioning.MonitorHostName", "Network.Manage"):
+        if not ctx.config.switch(option):
+            return skipped(f"{option}=n")
+    name = hostname.current(ctx.system)
+    if not name:
+        return skipped("the machine has no host name")
+    before = publish.recorded(ctx.system, ctx.lib)
+    if before is None:
+        # Published by whoever provisioned the machine, before anybody wrote it down.
+        before = publish.of_cloud_init(ctx.system) or name
+        publish.record(ctx.system, ctx.lib, before)
+    if name == before:
+        return unchanged(f"{name} is published")
+    hostname.set_name(ctx.system, ctx.profile, name)
+    published = publish.publish(ctx.system, ctx.profile, name, ctx.note)
+    publish.record(ctx.system, ctx.lib, name)
+    ctx.emit("hostname-changed", name=name, before=before)
+    return changed(f"{name}, which was {before}: {published.how}")
