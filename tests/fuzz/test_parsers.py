@@ -129,7 +129,7 @@ TARGETS: dict[str, tuple[Iterable[bytes], tuple[bytes, ...], Callable[[bytes], o
         JSON_TRICKS, as_text(lambda text: handler.parse_manifest(text, "A.B")), (ExtensionError,),
     ),
     "handler's status": (
-        [b'[{"status": {"status": "success", "code": "1", "formattedMessage": {"lang": "en", "message": "x"}, "substatus": [null, {}]}}]'],
+        [b'[{"status": {"status": "success", "code": "1", "formattedMessage": {"lang": "en", "message": "x"}, "substatus": [null]}}]'],
         JSON_TRICKS, as_text(lambda text: extension_status.parse(text, "A.B")), (extension_status.Malformed,),
     ),
     "policy": (
