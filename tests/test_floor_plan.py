@@ -1,4 +1,4 @@
-"""Who may import whom (docs/explanation/floor-plan.md): rooms, floors, and no circles between them."""
+"""Who may import whom (docs/contributing.md): rooms, floors, and no circles between them."""
 
 from __future__ import annotations
 
