@@ -1,8 +1,8 @@
 """Install, enable, update, disable and remove extensions, as the goal state asks.
 
-When there is a goal state that has not been processed in this boot. Each command of a handler runs in a session
-and, with systemd, in a scope of its own, with a time limit; a handler that fails fails alone, its status tells why.
-The step itself fails only when it cannot do its work at all.
+When there is a goal state that has not been processed in this boot, or not since the agent was started. Each
+command of a handler runs in a session and, with systemd, in a scope of its own, with a time limit; a handler that
+fails fails alone, its status tells why. The step itself fails only when it cannot do its work at all.
 
 Reads     LIB/goal-state.json, the policy file, Extensions.*, Policy.*, Extension.LogDir, EnableOverProvisioning
 Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; whatever the handlers themselves change
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 
-from waagent.extensions import plan, policy, start
+from waagent.extensions import plan, policy, signature, start
 from waagent.extensions.apply import SUPPORTED_FEATURES, Engine, is_processed
 from waagent.extensions.journal import boot_id, read_json
 from waagent.extensions.layout import LOGS, Layout
@@ -33,7 +33,7 @@ MODULE = Module(
     on=("goal-state",),
     reads=(
         "Extensions.*", "Extension.LogDir", "Policy.PolicyFilePath", "Policy.Enabled", "Policy.DenyUserChanges",
-        "EnableOverProvisioning", "HttpProxy.*", "OS.OpensslPath", "AutoUpdate.UpdateToLatestVersion",
+        "EnableOverProvisioning", "CGroups.*", "HttpProxy.*", "OS.OpensslPath", "AutoUpdate.UpdateToLatestVersion",
         "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation",
     ),
     limit=86400.0,
@@ -52,8 +52,10 @@ def run(ctx: Context) -> Outcome:
     layout = Layout(ctx.lib, ctx.config.text("Extension.LogDir") or LOGS)
     if ctx.system.planning:
         return _foresee(ctx, desired, layout)
-    if is_processed(ctx.system, layout, desired.identity) and not ctx.event_data.get("again"):
+    again = str(ctx.event_data.get("again", ""))  # a handler's name: somebody asks for this one
+    if is_processed(ctx.system, layout, desired.identity) and not again:
         return unchanged(f"{desired.identity} has been processed")
+    only = again if is_processed(ctx.system, layout, desired.identity) else ""
 
     rules = _rules(ctx, endpoints.parse(state.endpoint).host)
     if read_json(ctx.system, layout.processed).get("boot") != boot_id(ctx.system):
@@ -63,7 +65,7 @@ def run(ctx: Context) -> Outcome:
         _wait_for_cloud_init(ctx)
     engine = Engine(ctx.system, layout, _source(ctx, state, desired), rules, ctx.announce)
     honour_hold = ctx.config.switch("EnableOverProvisioning")
-    summary = engine.process(desired, features=_features(ctx), honour_hold=honour_hold)
+    summary = engine.process(desired, features=_features(ctx), honour_hold=honour_hold, only=only)
     for note in summary.notes:
         ctx.note(note)
     for fate in summary.failed:
@@ -100,8 +102,12 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
         deny_user_changes=config.switch("Policy.DenyUserChanges"),
         wire_address=wire_address,
         check_signatures=config.switch("Debug.EnableSignatureValidation"),
+        signature_roots=signature.roots(ctx.lib, config.text("Extensions.SignatureRoot")),
         openssl=config.text("OS.OpensslPath") or "openssl",
         parallel=config.integer("Extensions.Parallel"),
+        package_wait=float(config.integer("Extensions.PackageManagerWait")),
+        enforce_limits=config.switch("CGroups.Enabled") and config.switch("CGroups.EnforceLimits"),
+        unlimited=tuple(filter(None, (config.text("CGroups.Excluded") or "").lower().replace(" ", "").split(","))),
     )
 
 

@@ -15,7 +15,7 @@ import pytest
 from waagent.fabric import poll
 from waagent.simulator import Simulator
 from waagent.simulator.machine import Machine
-from waagent.watcher.main import Watcher
+from waagent.watcher.main import Watcher, _say_when
 from waagent.watcher.settings import Settings
 from waagent.watcher.worker import Worker
 
@@ -113,6 +113,33 @@ def test_the_first_turn_starts_a_worker_and_the_next_do_not(
     time.sleep(0.2)
     assert stage.starts == ["stage periodic --event goal-state"]
     assert watcher.period == 6
+
+
+def test_a_watcher_that_begins_again_starts_a_worker_once(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm)
+    again = Watcher(watcher.settings, start=stage.worker)
+    for _ in range(3):
+        again.turn()
+    stage.wait_for_starts(2)
+    stage.completes()
+    for _ in range(3):
+        again.turn()
+    time.sleep(0.2)
+    assert len(stage.starts) == 2
+
+
+def test_a_start_is_told_from_the_one_before(tmp_path: Path) -> None:
+    file = tmp_path / "run/agent-start"
+    _say_when(str(file))
+    first = file.read_text()
+    time.sleep(0.01)
+    _say_when(str(file))
+    assert file.read_text() != first
+    assert file.stat().st_mode & 0o777 == 0o644
 
 
 def test_a_new_goal_state_starts_a_worker(watcher: Watcher, lib: Path, stage: Stage, vm: Machine) -> None:

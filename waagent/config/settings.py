@@ -105,6 +105,18 @@ _EXTENSIONS = _in(
         low=1, high=64, since="3.0.0", steps=("extensions",),
         note="1 is the incumbent's order: one at a time",
     ),
+    _integer(
+        "Extensions.PackageManagerWait", 60, "How long a command of an extension waits while dpkg, apt, rpm or "
+        "zypper is at work",
+        low=0, high=3600, unit="seconds", since="3.0.0", steps=("extensions",),
+        note="0: not at all; when the time is over the command runs all the same",
+    ),
+    _path(
+        "Extensions.SignatureRoot", None, "PEM file with the root certificate of signed packages", since="3.0.0",
+        steps=("extensions",),
+        note="else /etc/waagent/extension-root.pem, /usr/lib/waagent/data/extension-root.pem, or "
+        "microsoft_root_certificate.pem in Lib.Dir; none is shipped",
+    ),
     _switch(
         "EnableOverProvisioning", True, "Hold extensions while the platform marks the VM as on hold",
         steps=("extensions",),

@@ -31,7 +31,7 @@ from waagent.extensions import commands, packages, plan, policy, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
-from waagent.extensions.journal import Journal, boot_id, read_json
+from waagent.extensions.journal import Journal, agent_start, boot_id, read_json
 from waagent.extensions.layout import Layout
 from waagent.extensions.observe import observe
 from waagent.extensions.observe import packages as packages_on_disk
@@ -62,9 +62,10 @@ class Summary:
 
 
 def is_processed(system: System, layout: Layout, identity: str) -> bool:
-    """Whether this goal state has been processed in this boot."""
+    """Whether this goal state has been processed in this boot, since the agent was started."""
     done = read_json(system, layout.processed)
-    return done.get("identity") == identity and done.get("boot") == boot_id(system)
+    here = (identity, boot_id(system), agent_start(system))
+    return (done.get("identity"), done.get("boot"), done.get("agent", "")) == here
 
 
 class Engine:
@@ -85,9 +86,17 @@ class Engine:
         self._verdicts = Verdicts(system, layout, self._steps.notes)
 
     def process(
-        self, desired: Desired, *, features: tuple[str, ...] = SUPPORTED_FEATURES, honour_hold: bool = True
+        self,
+        desired: Desired,
+        *,
+        features: tuple[str, ...] = SUPPORTED_FEATURES,
+        honour_hold: bool = True,
+        only: str = "",
     ) -> Summary:
-        """Bring the machine to what is desired, as far as it goes. Raises only what hits the engine itself."""
+        """Bring the machine to what is desired, as far as it goes. Raises only what hits the engine itself.
+
+        only: the name of the one handler to do it for; the others are left as they are.
+        """
         unknown = [name for name in desired.required_features if name not in features]
         if unknown:
             self._verdicts.show((), "unsupported")
@@ -99,14 +108,14 @@ class Engine:
             self._verdicts.record(desired, None)
             return Summary("held")
         try:
-            return self._process(desired)
+            return self._process(desired, only)
         except WaagentError as error:
             # Not marked as done, so that it is taken up again; but the platform is told.
             trouble: dict[str, object] = {"status": "Failed", "code": handlers.UNKNOWN, "message": error.message}
             self._verdicts.write(partial(self._verdicts.record, desired, trouble, done=False))
             raise
 
-    def _process(self, desired: Desired) -> Summary:
+    def _process(self, desired: Desired, only: str) -> Summary:
         other = self._journal.begin(desired.identity)
         self._resume(desired, same=not other)
         packages.sweep(self._system, self._layout)
@@ -118,9 +127,9 @@ class Engine:
             deny_user_changes=self._rules.deny_user_changes,
             config_file=self._rules.config_file,
         )
-        self._shown = desired.handlers
+        self._shown = self._as_shown(desired) if only else desired.handlers
         self._verdicts.show(self._shown, "")
-        fates = self._turns(desired, refusals)
+        fates = self._turns(desired, refusals, only)
         commands.clear(self._system, self._layout)
         if self._rules.enabled:
             self._clean_up(desired)
@@ -129,6 +138,12 @@ class Engine:
         )
         self._journal.finish()
         return Summary("processed", tuple(fates), (*self._steps.notes, *self._journal.troubles))
+
+    def _as_shown(self, desired: Desired) -> tuple[Handler, ...]:
+        """The handlers at the versions that were settled when all of them had their turns."""
+        current = read_json(self._system, self._layout.current).get("handlers")
+        shown = {one["name"]: one["version"] for one in current} if isinstance(current, list) else {}
+        return tuple(replace(one, version=shown.get(one.name, one.version)) for one in desired.handlers)
 
     # -- before the turns ------------------------------------------------------------------------------------
 
@@ -216,8 +231,8 @@ class Engine:
 
     # -- the turns -------------------------------------------------------------------------------------------
 
-    def _turns(self, desired: Desired, refusals: dict[str, Refusal]) -> list[Fate]:
-        ordered = plan.pairs(desired)
+    def _turns(self, desired: Desired, refusals: dict[str, Refusal], only: str) -> list[Fate]:
+        ordered = tuple(pair for pair in plan.pairs(desired) if only in ("", pair.handler.name))
         ahead = self._ahead(ordered, refusals)
         fates: list[Fate] = []
         broken = ""  # why what comes later is skipped

@@ -9,8 +9,10 @@ LIB/extensions/journal.json, replaced atomically before and after every step:
     operations       pair id -> the step being carried out with the command it runs; several when handlers run
                      side by side (Extensions.Parallel)
 
-LIB/extensions/processed.json, when a goal state is done: {"identity", "boot", "aggregate": null or
-{"status", "code", "message", "timestamp", "sequence"}}; the aggregate goes into the status report.
+LIB/extensions/processed.json, when a goal state is done: {"identity", "boot", "agent", "aggregate": null or
+{"status", "code", "message", "timestamp", "sequence"}}; the aggregate goes into the status report. It counts for
+one boot and one start of the agent: after either, every enabled handler is enabled once more. The start is read
+when the goal state is done, so that a handler that restarts the agent is not enabled for ever.
 
 Unreadable files count as absent: then everything is decided from the handlers' own directories. A Journal may be
 used by several threads at once.
@@ -29,10 +31,20 @@ from waagent.extensions.layout import Layout
 from waagent.extensions.plan import Operation, Update
 from waagent.system import System
 
+AGENT_START = "/run/waagent/agent-start"
+
 
 def boot_id(system: System) -> str:
     try:
         return system.read_text("/proc/sys/kernel/random/boot_id").strip()
+    except OSError:
+        return ""
+
+
+def agent_start(system: System) -> str:
+    """What the watcher wrote down when it began; "" without a watcher."""
+    try:
+        return system.read_text(AGENT_START).strip()
     except OSError:
         return ""
 

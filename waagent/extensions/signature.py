@@ -6,7 +6,13 @@
 Certificates' dates are ignored on purpose: packages outlive them. Without a policy that requires a signature, a bad
 one is noted and the package is used; with one it is refused (1009) and deleted before anything of it is unpacked.
 
-The root certificate is data of the machine: LIB/microsoft_root_certificate.pem, or the file named by the caller.
+What signatures lead up to is data of the machine, and none is shipped with the agent: the first of these files that
+is there (PEM, one certificate or several).
+
+    Extensions.SignatureRoot                  the file that the option names; then only that one counts
+    /etc/waagent/extension-root.pem           the administrator's
+    /usr/lib/waagent/data/extension-root.pem  a packager's
+    LIB/microsoft_root_certificate.pem        left by another agent
 
 Source: extensions 9.5.
 """
@@ -15,14 +21,25 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 
 from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions.handler import HandlerManifest
 from waagent.fabric.desired import Handler
-from waagent.system import System
+from waagent.system import System, vendor
 
-ROOT = "microsoft_root_certificate.pem"
 DENIED = 1009
+
+
+def roots(lib: str, option: str | None = None) -> tuple[str, ...]:
+    """Where the root may lie; the first file that is there counts."""
+    if option:
+        return (option,)
+    return (
+        "/etc/waagent/extension-root.pem",
+        f"{vendor.VENDOR}/data/extension-root.pem",
+        f"{lib}/microsoft_root_certificate.pem",
+    )
 
 
 def check(
@@ -31,7 +48,7 @@ def check(
     handler: Handler,
     *,
     openssl: str,
-    lib: str,
+    roots: Sequence[str],
     wanted: bool,
     required: bool,
     notes: list[str],
@@ -39,7 +56,7 @@ def check(
     """Whether the package has a good signature. Raises ExtensionError(1009) if one is required and it has none."""
     if not wanted and not required:
         return False
-    why = _objection(system, zip_path, handler, openssl, lib)
+    why = _objection(system, zip_path, handler, openssl, roots)
     if not why:
         return True
     if required:
@@ -54,7 +71,7 @@ def check(
     return False
 
 
-def _objection(system: System, zip_path: str, handler: Handler, openssl: str, lib: str) -> str:
+def _objection(system: System, zip_path: str, handler: Handler, openssl: str, roots: Sequence[str]) -> str:
     """What is wrong with the signature; "" when it is good."""
     if not handler.signature:
         return "this one is not signed"
@@ -62,9 +79,9 @@ def _objection(system: System, zip_path: str, handler: Handler, openssl: str, li
         signature = base64.b64decode("".join(handler.signature.split()), validate=True)
     except (binascii.Error, ValueError):
         return "its signature is not base64"
-    root = f"{lib}/{ROOT}"
-    if not system.exists(root):
-        return f"the root certificate {root} is missing"
+    root = next((file for file in roots if system.exists(file)), None)
+    if root is None:
+        return f"there is no root certificate to check its signature with ({' or '.join(roots)})"
     temporary = f"{zip_path}_signature.pem"
     try:
         system.write(temporary, signature, mode=0o600)

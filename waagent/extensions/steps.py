@@ -30,6 +30,7 @@ from waagent.extensions.layout import Layout
 from waagent.extensions.packages import Release, Source
 from waagent.extensions.plan import IF_CONTINUE, IGNORE, Operation, Pair, Update
 from waagent.extensions.policy import Policy
+from waagent.machine import package_locks
 from waagent.system import Effect, System
 
 NOT_RUN = "NOT_RUN"
@@ -43,7 +44,9 @@ Announce = Callable[..., None]
 class Rules:
     """enabled and policy decide what runs at all; limits are seconds for each verb; features go to the handlers.
 
-    parallel: so many handlers of one level may run side by side.
+    parallel: so many handlers of one level may run side by side. enforce_limits: whether the manifests' quotas are
+    set; unlimited: parts of names of handlers that get none, in lower case. package_wait: seconds to wait before a
+    command while the package manager is busy.
     """
 
     enabled: bool = True
@@ -56,17 +59,28 @@ class Rules:
     dependency_wait: float = DEPENDENCY_WAIT
     dependency_poll: float = 1.0
     check_signatures: bool = False
+    signature_roots: tuple[str, ...] = ()
     openssl: str = "openssl"
     parallel: int = 1
+    package_wait: float = 0.0
+    enforce_limits: bool = True
+    unlimited: tuple[str, ...] = ()
     config_file: str = "/etc/waagent.conf"
 
 
 class Steps:
     def __init__(
-        self, system: System, layout: Layout, source: Source, rules: Rules, journal: Journal, announce: Announce
+        self,
+        system: System,
+        layout: Layout,
+        source: Source,
+        rules: Rules,
+        journal: Journal,
+        announce: Announce,
+        run: Callable[[System, Layout, Command, Callable[[Running], None]], Ended] = commands.run,
     ) -> None:
         self._system, self._layout, self._source = system, layout, source
-        self._rules, self._journal, self._announce = rules, journal, announce
+        self._rules, self._journal, self._announce, self._run = rules, journal, announce, run
         self.releases: dict[str, Release] = {}  # handler -> what was chosen for it in this goal state
         self.unavailable: dict[str, ExtensionError] = {}  # handler -> why its package could not be fetched
         self.notes: list[str] = []  # failures that were tolerated, for the log
@@ -124,7 +138,7 @@ class Steps:
                 zip_path,
                 pair.handler,
                 openssl=self._rules.openssl,
-                lib=self._layout.lib,
+                roots=self._rules.signature_roots or signature.roots(self._layout.lib),
                 wanted=self._rules.check_signatures,
                 required=policy is not None and policy.requires_signature(name),
                 notes=self.notes,
@@ -143,7 +157,13 @@ class Steps:
         if (name, version) in self._signed and signature.names_agree(manifest, name, version, self.notes):
             self._system.write(self._layout.validated(name, version), b"", mode=0o600)
         self._require_multi_config(pair, manifest)
-        quotas.apply(self._system, name, manifest.quotas)
+        self._limit(name, manifest)
+
+    def _limit(self, name: str, manifest: handlers.HandlerManifest) -> None:
+        """Set the manifest's quotas, unless the options say otherwise; what is set holds until the next boot."""
+        excluded = any(part in name.lower() for part in self._rules.unlimited)
+        if self._rules.enforce_limits and not excluded:
+            quotas.apply(self._system, name, manifest.quotas)
 
     def _settings(self, pair: Pair, operation: Operation) -> None:
         name, version, instance = operation.handler, operation.version, operation.instance
@@ -212,7 +232,7 @@ class Steps:
         try:
             manifest = handlers.read_manifest(self._system, self._layout, name, version)
             if operation.verb == "enable":
-                quotas.apply(self._system, name, manifest.quotas)
+                self._limit(name, manifest)
             command = command._replace(
                 line=manifest.command(operation.verb, name),
                 environment=self.environment(pair, operation),
@@ -223,13 +243,26 @@ class Steps:
                 self._folders[pair.id] = running.folder
                 self._journal.running(pair.id, command, running)
 
-            ended = commands.run(self._system, self._layout, command, starting)
+            self._wait_for_packages(operation)
+            ended = self._run(self._system, self._layout, command, starting)
         except ExtensionError as error:
             self.consequences(pair, operation, error)
         else:
             self.settle(pair, operation, command, ended)
         finally:
             self.finished(operation, ended, self._system.clock.monotonic() - began)
+
+    def _wait_for_packages(self, operation: Operation) -> None:
+        """Wait a while for whoever works with the package manager: many handlers install packages."""
+        if self._rules.package_wait <= 0:
+            return
+        began = self._system.clock.monotonic()
+        holder = package_locks.wait(self._system, self._rules.package_wait)
+        waited = self._system.clock.monotonic() - began
+        if holder:
+            self.notes.append(f"{operation}: began although {holder} still works, after {waited:.0f} s")
+        elif waited >= 1:
+            self.notes.append(f"{operation}: waited {waited:.0f} s for the package manager")
 
     def _tell(self, event: str, operation: Operation, **more: Any) -> None:
         """Have the hooks run, one event at a time."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import handler as handlers
-from waagent.extensions.journal import boot_id, read_json, save_json
+from waagent.extensions.journal import agent_start, boot_id, read_json, save_json
 from waagent.extensions.layout import Layout, objection
 from waagent.extensions.plan import Operation, Pair, Refusal
 from waagent.fabric.desired import ENABLED, Desired, Handler
@@ -77,6 +77,7 @@ class Verdicts:
         document = {
             "identity": desired.identity if done else "",
             "boot": boot_id(self._system),
+            "agent": agent_start(self._system),
             "aggregate": aggregate if aggregate is not None else before,
         }
         save_json(self._system, self._layout, self._layout.processed, document)

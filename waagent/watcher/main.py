@@ -1,7 +1,9 @@
 """waagent watch: poll the goal state, start a worker on change, keep the status report fresh. Lean.
 
 One turn, every Extensions.GoalStatePeriod seconds: ask the wire server and the host plugin whether anything has
-changed; if so, or if no worker has come to its end in this boot, and none is at work, start one; upload the status.
+changed; if so, or if no worker has come to its end in this boot, or this process has not started any, and none is
+at work, start one; upload the status. When it began is in /run/waagent/agent-start: the handlers of extensions are
+enabled once more for each start of the agent.
 A worker that ends without settling the change is started again after 6, 12, 24, … up to 300 seconds. With
 --keep-timer (no systemd) the periodic stage is started too whenever it is due.
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from waagent.watcher.settings import Settings
 
 DUE = "/run/waagent/periodic.due"
+STARTED = "/run/waagent/agent-start"
 LONGEST_WAIT = 300.0
 TOLD_AGAIN = 6 * 3600.0
 
@@ -52,6 +55,7 @@ class Watcher:
         self.worker, self.uploader = start("goal-state"), start("status")
         self.known = self._read_known()
         self._read_at = 0.0
+        self._begun = False  # whether a worker was started by this process
         self._start_after, self._wait = 0.0, 0.0
         self._upload_after = 0.0
         self._told: dict[str, float] = {}
@@ -85,12 +89,13 @@ class Watcher:
         """Start a worker when one is wanted, none is at work, and it is not too soon after the last."""
         if self.worker.busy():
             return
-        if not changed and self.worker.completed():
+        if not changed and self._begun and self.worker.completed():
             self._start_after = self._wait = 0.0
             return
         if not answered or now < self._start_after:
             return
         self.worker.start()
+        self._begun = True
         self._wait = min(max(2 * self._wait, 6.0), LONGEST_WAIT)
         self._start_after = now + self._wait
 
@@ -162,6 +167,7 @@ def main(arguments: list[str]) -> int:
         print(f"watcher: switched off by {settings.lib}/disable_agent; remove it and start waagent.service again")
         return 0
     signal.signal(signal.SIGTERM, _leave)
+    _say_when(STARTED)
     watcher = Watcher(settings, keep_timer="--keep-timer" in arguments)
     notifier.say("READY=1", "STATUS=watching the goal state")
     try:
@@ -172,6 +178,19 @@ def main(arguments: list[str]) -> int:
     except _Leaving:
         notifier.say("STOPPING=1")
         return 0
+
+
+def _say_when(file: str) -> None:
+    """Write down that this process has begun; one that cannot is taken for the one before it."""
+    fresh = f"{file}.new"
+    try:
+        os.makedirs(os.path.dirname(file), mode=0o755, exist_ok=True)
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        with open(descriptor, "w", encoding="ascii") as stream:
+            stream.write(f"{time.clock_gettime(time.CLOCK_BOOTTIME):.3f} {os.getpid()}\n")
+        os.replace(fresh, file)
+    except OSError as error:
+        print(f"watcher: cannot write {file}: {error.strerror}", file=sys.stderr)
 
 
 class _Leaving(Exception):
