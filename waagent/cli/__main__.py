@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-NOT_VERBS = ("__init__", "__main__", "boot_plot", "extension_run", "extension_view", "hook_text", "legacy", "old_commands", "text", "validate_hook")
+NOT_VERBS = (
+    "__init__", "__main__", "boot_plot", "extension_run", "extension_view", "hook_text",
+    "legacy", "old_commands", "text", "validate_hook",
+)  # fmt: skip
 # Verbs that are words of the old command line as well: what stands behind them decides.
 OLD_TOO = ("collect-logs", "daemon", "deprovision", "version")
 
