@@ -67,7 +67,9 @@ def edited(text: str, key: str, options: tuple[str, ...], name: str = "") -> str
 
 def _with(line: str, options: tuple[str, ...]) -> str:
     missing = [option for option in options if option not in line.split()]
-    return " ".join([line.rstrip(), *missing]).strip() if missing else line
+    if not missing:
+        return line
+    return " ".join([line.rstrip(), *missing] if line.strip() else missing)
 
 
 def _update(system: System, profile: DistroProfile, file: str, options: tuple[str, ...]) -> None:
