@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("local", "network", "config", "final", "periodic", "deprovision")
 SHELL = (
-    "script/setup", "script/test", "script/demo", ".ci/run", "data/systemd/periodic-due",
+    "script/setup", "script/test", "script/demo", "script/screenshot", ".ci/run", "data/systemd/periodic-due",
     "debian/waagent.postinst", "debian/waagent.prerm", "debian/waagent.postrm",
 )  # fmt: skip
 

@@ -211,7 +211,7 @@ def test_the_page_shows_machines_extensions_and_requests(fabric):
     assert "<b>broken" not in own
     assert "PUT /status" in own
     part = page(fabric, "/machines/vm01?part=1")
-    assert part.startswith("<h2>vm01</h2>")
+    assert part.startswith('<section class=""><h2>vm01</h2>')
     assert ask(f"{fabric.control_url}/machines/none").status == 404
 
 

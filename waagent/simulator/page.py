@@ -3,17 +3,19 @@
     /                   machines, violations, the latest requests
     /machines/NAME      one machine: provisioning, stages, extensions with their messages, its requests
 
-A short script fetches the same address with `?part=1` every two seconds and puts it into the page; without script
-the browser reloads by itself. Everything shown passes `html.escape`; the page loads nothing from anywhere.
+The script of look.py keeps it current; without script the browser reloads by itself. Everything shown passes
+`html.escape`, signatures of storage URLs are left out, and the page loads nothing from anywhere.
 """
 from __future__ import annotations
 
+import re
 import time
 from html import escape
 from typing import TYPE_CHECKING, Any, Optional
 from urllib.parse import quote
 
 from .listener import Request, Response
+from .look import SCRIPT, STYLE
 from .record import RequestRecord, Violation
 from .reports import part
 from .rules import Refused
@@ -22,35 +24,11 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .simulator import Simulator
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --good: #18794e; --bad: #c62a2f; --wait: #ad5700; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 75rem; padding: 1rem 1.5rem; }
-h1 { font-size: 1.4rem; } h1 a { color: inherit; text-decoration: none; }
-h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; }
-td, th { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
-td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
-.good { color: var(--good); } .bad { color: var(--bad); } .wait { color: var(--wait); }
-.state { font-weight: 600; white-space: nowrap; } .none { opacity: .6; }
-ul { margin: .2rem 0; padding-left: 1.2rem; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; }
-dt { opacity: .7; } dd { margin: 0; }
-@media (prefers-color-scheme: dark) { :root { --good: #4cc38a; --bad: #ff6369; --wait: #f1a10d; } }
-"""
-SCRIPT = """
-const main = document.querySelector("main");
-async function refresh() {
-  try {
-    const answer = await fetch(location.pathname + "?part=1");
-    if (answer.ok) { main.innerHTML = await answer.text(); document.body.style.opacity = 1; }
-  } catch (error) { document.body.style.opacity = .5; }
-}
-setInterval(() => { if (!document.hidden && !getSelection().toString()) refresh(); }, 2000);
-"""
 GOOD = ("ready", "success", "succeeded", "enabled")
 BAD = ("failed", "error", "notready", "unresponsive")
 REQUESTS_SHOWN = 40
+SIGNATURE = re.compile(r"(\bsig=)[^&\s]+", re.IGNORECASE)
+GUID = re.compile(r"\b([0-9a-f]{8})(?:(?:-|%2D)[0-9a-f]{4}){3}(?:-|%2D)[0-9a-f]{12}", re.IGNORECASE)
 
 
 def handle(simulator: Simulator, request: Request, parts: list[str]) -> Response:
@@ -69,7 +47,8 @@ def handle(simulator: Simulator, request: Request, parts: list[str]) -> Response
                    '<meta name="viewport" content="width=device-width">'
                    '<noscript><meta http-equiv="refresh" content="5"></noscript>'
                    f"<style>{STYLE}</style></head><body>"
-                   f'<h1><a href="/">Simulated fabric</a></h1><main>{content}</main><script>{SCRIPT}</script>'
+                   '<header><h1><a href="/">Simulated fabric</a></h1><span id="live">live</span></header>'
+                   f"<main>{content}</main><script>{SCRIPT}</script>"
                    "</body></html>")
     return Response(200, content, "text/html; charset=utf-8", {
         "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
@@ -77,19 +56,41 @@ def handle(simulator: Simulator, request: Request, parts: list[str]) -> Response
                                    "connect-src 'self'; form-action 'none'; base-uri 'none'"})
 
 
-def _state(value: object) -> str:
+def _state(value: object, detail: str = "") -> str:
+    """A state in its colour. Not ready because it is being provisioned is no failure."""
     if not value:
         return '<span class="none">-</span>'
     text = str(value)
+    if detail == "Provisioning":
+        return f'<span class="state wait">{escape(text)}</span>'
     kind = "good" if text.lower() in GOOD else "bad" if text.lower() in BAD else "wait"
     return f'<span class="state {kind}">{escape(text)}</span>'
 
 
+def _section(title: str, content: str, more: str = "", kind: str = "") -> str:
+    """One card; `more` is said beside the title, `kind` is a class for it."""
+    beside = f" <small>{escape(more)}</small>" if more else ""
+    return f'<section class="{kind}"><h2>{escape(title)}{beside}</h2>{content}</section>'
+
+
 def _table(heads: tuple[str, ...], rows: list[str], empty: str) -> str:
+    """Rows below their heads; a head that starts with # stands above numbers."""
     if not rows:
         return f'<p class="none">{escape(empty)}</p>'
-    head = "".join(f"<th>{escape(one)}</th>" for one in heads)
+    head = "".join(f'<th class="n">{escape(one[1:])}</th>' if one.startswith("#") else f"<th>{escape(one)}</th>"
+                   for one in heads)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _target(method: str, target: str) -> str:
+    """A request's line: ids shortened to be read, whole in the tooltip, without signature in either."""
+    whole = _unsigned(f"{method} {target}")
+    short = GUID.sub(r"\1…", whole)
+    return f'<code title="{escape(whole)}">{escape(short)}</code>'
+
+
+def _unsigned(text: str) -> str:
+    return SIGNATURE.sub(r"\1…", text)
 
 
 def _ago(when: Optional[float]) -> str:
@@ -108,12 +109,30 @@ def _overview(simulator: Simulator) -> str:
                  for one in summary["extensions"]]
         rows.append(f'<tr><td><a href="/machines/{quote(machine.name)}">{escape(machine.name)}</a></td>'
                     f"<td>{_state(summary['provisioning']['state'])}</td>"
-                    f"<td>{escape(str(agent.get('version') or '-'))}</td><td><ul>{''.join(shown)}</ul></td>"
-                    f'<td class="n">{machine.incarnation}</td><td>{_ago(summary["last_seen"])}</td></tr>')
-    listed = _table(("Machine", "Provisioning", "Agent", "Extensions", "Incarnation", "Last seen"), rows,
-                    "No machine yet: waagent-simulator machine create vm01")
-    return (f"<h2>Machines</h2>{listed}{_violations(list(simulator.violations))}{_faults(simulator)}"
-            f"<h2>Requests</h2>{_requests(simulator.requests.after(0, REQUESTS_SHOWN))}")
+                    f"<td>{_last_word(summary)}</td>"
+                    f"<td>{escape(str(agent.get('version') or '-'))}</td><td><ul>{''.join(shown) or '-'}</ul></td>"
+                    f'<td class="n">{machine.incarnation}</td>'
+                    f'<td class="t">{_ago(summary["last_seen"])}</td></tr>')
+    heads = ("Machine", "Provisioning", "Its last word", "Agent", "Extensions", "#Incarnation", "Last seen")
+    listed = _table(heads, rows, "No machine yet: waagent-simulator machine create vm01")
+    states = [one.reports.provisioning_state for one in simulator.machines.values()]
+    count = ", ".join(f"{states.count(one)} {one}" for one in sorted(set(states)))
+    latest = _requests(simulator.requests.after(0, REQUESTS_SHOWN))
+    return (_section("Machines", listed, count) + _violations(list(simulator.violations)) + _faults(simulator)
+            + _section("Requests", latest, "the latest first", "requests"))
+
+
+def _clock(moment: str) -> str:
+    """The time of day of an ISO time, as it was reported; anything else as it is."""
+    found = re.match(r"\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)", moment)
+    return found[1] if found else moment
+
+
+def _last_word(summary: dict[str, Any]) -> str:
+    """What the last health report said; Ready says nothing."""
+    reports = summary["provisioning"]["reports"]
+    words = reports[-1]["description"] if reports else ""
+    return escape(words) if words else '<span class="none">-</span>'
 
 
 def _faults(simulator: Simulator) -> str:
@@ -121,16 +140,22 @@ def _faults(simulator: Simulator) -> str:
             f"<td><code>{escape(one.method or 'any')} {escape(one.path)}</code>"
             f'</td><td class="n">{one.met}{"" if one.count is None else f" of {one.count}"}</td></tr>'
             for one in simulator.faults]
-    return f"<h2>Faults</h2>{_table(('Fault', 'Meets', 'Met'), rows, '')}" if rows else ""
+    return _section("Faults", _table(("Fault", "Meets", "#Met"), rows, "")) if rows else ""
 
 
 def _violations(found: list[Violation]) -> str:
     if not found:
         return ""
     rows = [f'<tr><td class="n">{one.request_number}</td><td>{escape(one.machine or "-")}</td>'
-            f'<td class="bad">{escape(one.rule)}</td><td>{escape(one.message)}<br>'
-            f"<code>{escape(one.request)}</code></td></tr>" for one in reversed(found[-20:])]
-    return f"<h2>Violations ({len(found)})</h2>{_table(('Request', 'Machine', 'Rule', 'What'), rows, '')}"
+            f'<td><span class="state bad">{escape(one.rule)}</span></td>'
+            f'<td class="wide">{escape(_unsigned(one.message))}{_target(*_split(one.request))}</td></tr>'
+            for one in reversed(found[-20:])]
+    return _section("Violations", _table(("#Request", "Machine", "Rule", "What"), rows, ""), str(len(found)))
+
+
+def _split(request: str) -> tuple[str, str]:
+    method, _, target = request.partition(" ")
+    return method, target
 
 
 def _requests(found: list[RequestRecord]) -> str:
@@ -140,11 +165,12 @@ def _requests(found: list[RequestRecord]) -> str:
         status = "reset" if one.status == 0 else str(one.status)
         kind = "bad" if one.rules or one.fault or one.status == 0 or one.status >= 400 else ""
         note = escape(", ".join([*one.rules, one.fault] if one.fault else one.rules))
-        rows.append(f'<tr><td class="n">{when}</td><td>{escape(one.machine or "-")}</td>'
-                    f"<td>{escape(one.service)}</td>"
-                    f"<td><code>{escape(one.method)} {escape(one.target.split('&sig=')[0])}</code></td>"
-                    f'<td class="n {kind}">{status}</td><td>{note}</td></tr>')
-    return _table(("Time", "Machine", "Service", "Request", "Status", "Note"), rows, "No request yet.")
+        rows.append(f'<tr><td class="t">{when}</td><td>{escape(one.machine or "-")}</td>'
+                    f'<td class="t">{escape(one.service.replace("_", " "))}</td>'
+                    f'<td class="wide">{_target(one.method, one.target)}</td>'
+                    f'<td class="n soft">{one.seconds * 1000:.1f} ms</td>'
+                    f'<td class="n {kind}">{status}</td><td class="note bad">{note}</td></tr>')
+    return _table(("Time", "Machine", "Service", "Request", "#Took", "#Status", "Note"), rows, "No request yet.")
 
 
 def _extension(one: dict[str, Any]) -> str:
@@ -180,22 +206,21 @@ def _machine(simulator: Simulator, machine: Machine) -> str:
         "Last seen": escape(_ago(summary["last_seen"])),
     }
     listed = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts.items())
-    health = [f'<tr><td class="n">{time.strftime("%H:%M:%S", time.localtime(one["time"]))}</td>'
-              f"<td>{_state(one['state'])}</td><td>{escape(one['substatus'])}</td>"
+    health = [f'<tr><td class="t">{time.strftime("%H:%M:%S", time.localtime(one["time"]))}</td>'
+              f"<td>{_state(one['state'], one['substatus'])}</td><td>{escape(one['substatus'])}</td>"
               f"<td>{escape(one['description'])}</td></tr>" for one in summary["provisioning"]["reports"]]
-    stages = [f"<tr><td>{escape(str(one['time']))}</td><td>{_state('success' if one['success'] else 'failed')}</td>"
+    stages = [f"<tr><td>{_state('success' if one['success'] else 'failed')}</td><td>{escape(one['message'])}</td>"
               f'<td class="n">{"-" if one["milliseconds"] is None else one["milliseconds"]} ms</td>'
-              f"<td>{escape(one['message'])}</td></tr>" for one in summary["stages"]]
-    extensions = _table(("Extension", "Version", "Handler", "Settings", "Sequence", "Code", "Message"),
+              f'<td class="t">{escape(_clock(str(one["time"])))}</td></tr>' for one in summary["stages"]]
+    extensions = _table(("Extension", "Version", "Handler", "Settings", "#Sequence", "#Code", "Message"),
                         [_extension(one) for one in summary["extensions"]], "No extension reported.")
     wanted = [f"<tr><td>{escape(one.name)}</td><td>{escape(one.version)}</td><td>{_state(one.state)}</td></tr>"
               for one in (machine.fast_goal or machine.fabric_goal).extensions]
     requests = [one for one in simulator.requests.after(0, 2000) if one.machine == machine.name][-REQUESTS_SHOWN:]
     own = [one for one in simulator.violations if one.machine == machine.name]
-    return (f"<h2>{escape(machine.name)}</h2><dl>{listed}</dl>"
-            f"<h2>Provisioning reports</h2>"
-            f"{_table(('Time', 'State', 'Substatus', 'Description'), health, 'None yet.')}"
-            + (f"<h2>Stages</h2>{_table(('Time', 'Outcome', 'Took', 'Message'), stages, '')}" if stages else "")
-            + f"<h2>Extensions, as reported</h2>{extensions}"
-            f"<h2>Extensions, as published</h2>{_table(('Extension', 'Version', 'State'), wanted, 'None.')}"
-            f"{_violations(own)}<h2>Requests</h2>{_requests(requests)}")
+    told = _table(("Time", "State", "Substatus", "Description"), health, "No report yet.")
+    return (_section(machine.name, f"<dl>{listed}</dl>") + _section("Provisioning", told)
+            + (_section("Stages", _table(("Outcome", "Message", "#Took", "Time"), stages, "")) if stages else "")
+            + _section("Extensions", extensions, "as reported")
+            + _section("Extensions", _table(("Extension", "Version", "State"), wanted, "None."), "as published")
+            + _violations(own) + _section("Requests", _requests(requests), "the latest first", "requests"))

@@ -460,6 +460,8 @@ class Simulator:
             fault = request.fault
             if fault is not None and not fault.preempts:
                 response = fault.applied(response)
+            if not request.machine and request.client in self._addresses:  # refused before it was asked whose it is
+                request.machine = self._addresses[request.client].name
             record = RequestRecord(request.number, request.received, request.service, request.client,
                                    request.method, request.target, request.headers, request.body)
             record.machine = request.machine
