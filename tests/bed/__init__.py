@@ -19,9 +19,10 @@ of namespaces, control groups and processes that it made itself.
 """
 
 from bed.bed import Bed
+from bed.dhcp import Dhcp
 from bed.fabric import Fabric
 from bed.guest import Guest
 from bed.needs import missing
 from bed.verbs import Ran
 
-__all__ = ["Bed", "Fabric", "Guest", "Ran", "missing"]
+__all__ = ["Bed", "Dhcp", "Fabric", "Guest", "Ran", "missing"]

@@ -50,8 +50,10 @@ class ControlGroup:
 
     def _directories(self) -> list[Path]:
         """The group in each hierarchy, wherever systemd put it, and all groups below it."""
-        tops = [group for hierarchy in _hierarchies() for group in hierarchy.rglob(f"{self.name}*")]
-        return [path for top in tops if top.is_dir() for path in (top, *top.rglob("*")) if path.is_dir()]
+        # os.walk passes over what vanishes while it looks: the guest's systemd still removes groups.
+        found = ((above, name) for hierarchy in _hierarchies() for above, names, _ in os.walk(hierarchy) for name in names)
+        tops = [Path(above, name) for above, name in found if name.startswith(self.name)]
+        return [Path(path) for top in tops for path, _, _ in os.walk(top)]
 
 
 def _hierarchies() -> list[Path]:

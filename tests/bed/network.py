@@ -8,6 +8,7 @@ The addresses are the same in every bed: namespaces keep them apart. There is no
 
 from __future__ import annotations
 
+import json
 import subprocess
 
 GUEST_ADDRESS = "10.77.0.10"
@@ -54,12 +55,18 @@ class Network:
     def plug(self) -> None:
         _ip("-n", self.fabric, "link", "set", "guest", "up")
 
+    def mac(self) -> str:
+        """The hardware address of the guest's eth0; a new one in every bed."""
+        shown = _ip("-n", self.guest, "-json", "link", "show", "eth0")
+        return str(json.loads(shown)[0]["address"])
+
     def in_fabric(self, *command: str) -> list[str]:
         """The command line that runs `command` in the fabric's namespace."""
         return ["nsenter", f"--net=/run/netns/{self.fabric}", *command]
 
 
-def _ip(*words: str) -> None:
-    ran = subprocess.run(["ip", *words], stderr=subprocess.PIPE, encoding="utf-8", check=False)
+def _ip(*words: str) -> str:
+    ran = subprocess.run(["ip", *words], capture_output=True, encoding="utf-8", check=False)
     if ran.returncode:
         raise RuntimeError(f"ip {' '.join(words)}: exited with status {ran.returncode}: {ran.stderr.strip()}")
+    return ran.stdout

@@ -1,7 +1,8 @@
 """Guest trees: made once, cached, never changed; every bed writes into a layer of its own.
 
     base(suite)                 Path of an unpacked Debian: systemd, sshd, Python and what the agent needs
-    layers(suite, deb)          the read-only layers of a guest with `deb` installed, topmost first
+    base(suite, "cloud-init")   the same with further packages of that Debian
+    layers(suite, deb, …)       the read-only layers of a guest with `deb` installed, topmost first
 
 A base is keyed by suite and package list (mmdebstrap needs 30 to 60 s), an installed layer by the
 base and the content of the .deb (a few seconds).
@@ -47,26 +48,28 @@ cat >/etc/systemd/network/10-eth0.network
 """
 
 
-def base(suite: str) -> Path:
+def base(suite: str, *extra: str) -> Path:
     if suite not in SUITES:
         raise ValueError(f"guest tree {suite}: not one of {', '.join(SUITES)}")
-    key = _digest(suite, *PACKAGES, GENERALIZE, network.GUEST_NETWORK)
-    tree = cache.directory() / "trees" / f"{suite}-{key}"
-    with cache.locked(f"tree-{suite}"):
+    packages = (*PACKAGES, *extra)
+    name = "-".join((suite, *extra))
+    key = _digest(suite, *packages, GENERALIZE, network.GUEST_NETWORK)
+    tree = cache.directory() / "trees" / f"{name}-{key}"
+    with cache.locked(f"tree-{name}"):
         if not tree.exists():
-            say(f"making the {suite} guest tree with mmdebstrap (once; about a minute)")
-            _bootstrap(suite, tree)
+            say(f"making the {name} guest tree with mmdebstrap (once; about a minute)")
+            _bootstrap(suite, packages, tree)
     return tree
 
 
-def layers(suite: str, deb: Path) -> list[Path]:
-    below = base(suite)
+def layers(suite: str, deb: Path, *extra: str) -> list[Path]:
+    below = base(suite, *extra)
     key = _digest(below.name, hashlib.sha256(deb.read_bytes()).hexdigest())
     layer = cache.directory() / "layers" / f"{suite}-{key}"
     with cache.locked(f"layer-{suite}"):
         if not layer.exists():
-            say(f"installing {deb.name} in the {suite} guest tree")
-            cache.drop_old(layer.parent, keep=3)
+            say(f"installing {deb.name} in {below.name}")
+            cache.drop_old(layer.parent, keep=8)
             _install(below, deb, layer)
     return [layer, below]
 
@@ -83,12 +86,12 @@ def mounted(lowers: list[Path], upper: Path, work: Path, at: Path) -> Iterator[P
         subprocess.run(["umount", "--lazy", str(at)], check=True)
 
 
-def _bootstrap(suite: str, tree: Path) -> None:
+def _bootstrap(suite: str, packages: tuple[str, ...], tree: Path) -> None:
     new = tree.with_name(tree.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     command = [
-        "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+        "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}",
         "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*",
         "--dpkgopt=path-exclude=/usr/share/doc/*",
         '--customize-hook=chroot "$1" sh -c "$GENERALIZE" <"$NETWORK_FILE"',
