@@ -56,6 +56,8 @@ FILES = (
     ("data/systemd/periodic-due", VENDOR, 0o755),
     ("data/udev/*.rules", "/usr/lib/udev/rules.d", 0o644),
     ("data/logrotate/waagent", "/etc/logrotate.d", 0o644),
+    ("docs/man/*.8", "/usr/share/man/man8", 0o644),
+    ("docs/man/*.5", "/usr/share/man/man5", 0o644),
 )
 DIRECTORIES = (
     *(f"/etc/waagent/hooks.d/{stage}" for stage in STAGES),

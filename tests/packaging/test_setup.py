@@ -28,7 +28,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy.mkdir()
     for name in ("setup.py", "pyproject.toml", "waagent.conf"):
         shutil.copy(ROOT / name, copy)
-    for name in ("waagent", "stages", "modules", "data"):
+    for name in ("waagent", "stages", "modules", "data", "docs/man"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
