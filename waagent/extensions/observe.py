@@ -1,7 +1,8 @@
 """What is on disk: every directory NAME-VER that is a handler's, with its state and its enabled instances.
 
 A directory counts as a handler's when the agent has left its mark there (config/HandlerState or HandlerStatus, or
-HandlerEnvironment.json); anything else in LIB belongs to somebody else and is never looked at again.
+HandlerEnvironment.json); anything else in LIB belongs to somebody else and is never looked at again. Without its
+manifest no command of it can run: whatever its state says, it has to be installed anew, or just removed.
 
 Source: extensions 2.3, 4.9.
 """
@@ -24,6 +25,8 @@ def observe(system: System, layout: Layout, updates: Mapping[str, Update] | None
             continue
         name, version = parts
         state = handlers.read_state(system, layout, name, version)
+        if not system.exists(layout.manifest(name, version)):
+            state = handlers.NOT_INSTALLED
         found.append(OnDisk(name, version, state, handlers.enabled_instances(system, layout, name, version)))
     return Observed(tuple(found), dict(updates or {}))
 

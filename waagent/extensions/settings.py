@@ -29,6 +29,18 @@ def text(settings: Settings | None) -> str:
     return json.dumps({"runtimeSettings": [{"handlerSettings": handler_settings}]})
 
 
+def missing_key(system: System, layout: Layout, settings: Settings | None) -> str:
+    """Why a handler will not be able to read its protected settings; "" when it will."""
+    if settings is None or settings.protected is None:
+        return ""
+    if not settings.thumbprint:
+        return "the goal state does not say for which certificate they are"
+    if not settings.thumbprint.isalnum():
+        return f"{settings.thumbprint[:80]!r} is no thumbprint of a certificate"
+    key = f"{layout.lib}/{settings.thumbprint}.prv"
+    return "" if system.exists(key) else f"there is no key {key}"
+
+
 def write(system: System, layout: Layout, name: str, version: str, instance: str, settings: Settings | None) -> str:
     """Write the file and make it the newest; returns its path."""
     path = layout.settings_file(name, version, instance, settings.sequence if settings else 0)

@@ -171,6 +171,9 @@ class Steps:
             self._require_multi_config(pair, handlers.read_manifest(self._system, self._layout, name, version))
         handlers.make_folders(self._system, self._layout, name, version)
         settings_files.write(self._system, self._layout, name, version, instance, pair.settings)
+        missing = settings_files.missing_key(self._system, self._layout, pair.settings)
+        if missing:  # the handler will find out, too; it may not need them
+            self.notes.append(f"{pair.label}: its protected settings cannot be read here: {missing}")
         handlers.withdraw_error_status(self._system, self._layout, name, version, instance, operation.sequence)
 
     def _require_multi_config(self, pair: Pair, manifest: handlers.HandlerManifest) -> None:
