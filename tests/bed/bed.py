@@ -48,7 +48,7 @@ class Bed:
         sweep()
         lowers = self._layers if self._layers is not None else tree.layers(self.suite, package.build())
         with contextlib.ExitStack() as exits:
-            exits.enter_context(_termination_is_an_exception())
+            exits.enter_context(termination_is_an_exception())
             self.directory.mkdir(parents=True)
             exits.callback(shutil.rmtree, self.directory, ignore_errors=True)
             self.network = network.Network(self.token)
@@ -122,7 +122,7 @@ def sweep() -> None:
 
 
 @contextlib.contextmanager
-def _termination_is_an_exception() -> Iterator[None]:
+def termination_is_an_exception() -> Iterator[None]:
     """SIGTERM unwinds the stack as SIGINT does, instead of leaving a guest running."""
     if threading.current_thread() is not threading.main_thread():
         yield

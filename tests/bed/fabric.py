@@ -28,8 +28,8 @@ CLONE_NEWNET = 0x40000000
 class Fabric:
     simulator: Simulator
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, namespace: str, wire_server: str = WIRE_SERVER) -> None:
+        self._namespace, self._wire_server = namespace, wire_server
 
     def __enter__(self) -> Fabric:
         self.start()
@@ -41,8 +41,8 @@ class Fabric:
         self.stop()
 
     def start(self) -> None:
-        with _inside(self._namespace):
-            self.simulator = Simulator(WIRE_SERVER, 80, 32526, 80, imds_host=METADATA_SERVICE)
+        with inside(self._namespace):
+            self.simulator = Simulator(self._wire_server, 80, 32526, 80, imds_host=METADATA_SERVICE)
         self.simulator.start()
 
     def stop(self) -> None:
@@ -50,7 +50,7 @@ class Fabric:
 
 
 @contextlib.contextmanager
-def _inside(namespace: str) -> Iterator[None]:
+def inside(namespace: str) -> Iterator[None]:
     with open("/proc/thread-self/ns/net", "rb") as home, open(f"/run/netns/{namespace}", "rb") as there:
         _setns(there.fileno())
         try:
