@@ -4,7 +4,10 @@
 
 Each machine does, once per period and with a new connection for each request: GET goal state, GET vmSettings with
 its ETag (304), PUT status through the host plugin. The clients are one asyncio process; the simulator is another,
-with a state file. Printed as JSON: requests per second, answer times, CPU seconds and memory of the simulator.
+with a state file. Printed as JSON: requests per second, answer times, CPU share and memory of the simulator,
+and the load average, since answer times mean nothing on a machine that is busy otherwise. It ends after the time
+to create the machines and --seconds, plus at most the limit of an answer; exit status 1 if an answer was wrong or
+a rule was broken.
 """
 from __future__ import annotations
 
@@ -20,8 +23,10 @@ import tempfile
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+LIMIT = 30.0  # seconds for one answer
 ROOT = Path(__file__).resolve().parents[1]
 STATUS = {"version": "1.1", "timestampUTC": "2026-11-23T09:17:40Z", "aggregateStatus": {
     "guestAgentStatus": {"version": "3.0.0", "status": "Ready"},
@@ -33,10 +38,10 @@ STATUS = {"version": "1.1", "timestampUTC": "2026-11-23T09:17:40Z", "aggregateSt
     "guestOSInfo": {}, "supportedFeatures": []}
 
 
-def control(url: str, method: str, path: str, content: object = None) -> object:
+def control(url: str, method: str, path: str, content: object = None) -> Any:
     body = None if content is None else json.dumps(content).encode()
     request = urllib.request.Request(url + path, body, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request) as answer:
+    with urllib.request.urlopen(request, timeout=LIMIT) as answer:
         return json.loads(answer.read())
 
 
@@ -49,7 +54,7 @@ async def ask(url: str, method: str, headers: dict[str, str], body: bytes, times
     if body:
         lines.append(f"Content-Length: {len(body)}")
     writer.write(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
-    answer = await reader.read()
+    answer = await asyncio.wait_for(reader.read(), LIMIT)
     writer.close()
     times.append(time.perf_counter() - start)
     return int(answer.split(b" ", 2)[1]), answer
@@ -72,7 +77,8 @@ async def machine(number: int, details: dict[str, str], urls: dict[str, str], ar
         status, answer = await ask(f"{urls['host plugin']}/vmSettings", "GET",
                                    {**plugin, **({"If-None-Match": etag} if etag else {})}, b"", times)
         if status == 200:
-            etag = re.search(rb"ETag: (\S+)", answer)[1].decode()
+            found = re.search(rb"ETag: (\S+)", answer)
+            etag = found[1].decode() if found else ""
             uri = json.loads(answer.partition(b"\r\n\r\n")[2])["statusUploadBlob"]["value"]
             upload = json.dumps({"requestUri": uri, "content": base64.b64encode(content).decode(), "headers": [
                 {"headerName": "Content-Length", "headerValue": str(len(content))},
@@ -105,14 +111,15 @@ async def load(urls: dict[str, str], machines: list[dict[str, str]], args: argpa
     end = start + args.seconds
     await asyncio.gather(*(machine(number, one, urls, args, times, wrong, end)
                            for number, one in enumerate(machines)))
-    took = time.monotonic() - start
+    took, spent = time.monotonic() - start, cpu_seconds(process) - before
     times.sort()
     return {"machines": len(machines), "period_seconds": args.period, "seconds": round(took, 1),
             "requests": len(times), "requests_per_second": round(len(times) / took), "wrong_answers": len(wrong),
             "answer_ms": {"median": round(times[len(times) // 2] * 1000, 2),
                           "p99": round(times[len(times) * 99 // 100] * 1000, 2), "max": round(times[-1] * 1000, 1)},
-            "simulator_cpu_percent": round((cpu_seconds(process) - before) / took * 100, 1),
-            "simulator_rss_mb": round(resident(process))}
+            "simulator_cpu_percent": round(spent / took * 100, 1),
+            "simulator_cpu_ms_per_request": round(spent / len(times) * 1000, 3),
+            "load_average": round(os.getloadavg()[0], 1), "simulator_rss_mb": round(resident(process))}
 
 
 def main() -> int:
