@@ -52,13 +52,16 @@ def run(ctx: Context) -> Outcome:
     partition, filesystem, made = _prepare(ctx, device)
     if not system.is_directory(directory):
         system.make_directory(directory)
+    intent = "" if made else disks.intended(system, ctx.lib)
+    cut_off = bool(intent) and intent == disks.part_identity(system, partition)
     try:
         _mount(ctx, partition, filesystem, directory)
     except DiskError:
-        # Half a file system, where we were cut off while we made it, looks whole until it is mounted.
-        intent = disks.intended(system, ctx.lib)
-        if made or not intent or intent != disks.part_identity(system, partition):
+        if not cut_off:
             raise
+    else:
+        cut_off = cut_off and _let_go_of_nothing(ctx, directory)
+    if cut_off:
         filesystem, made = _format(ctx, partition), True
         _mount(ctx, partition, filesystem, directory)
     disks.intend(system, ctx.lib, "")
@@ -71,6 +74,17 @@ def run(ctx: Context) -> Outcome:
 def _mount(ctx: Context, partition: str, filesystem: str, directory: str) -> None:
     command = ctx.profile.command("resource-disk.mount", type=filesystem, device=partition, directory=directory)
     mounts.mount(ctx.system, command, partition, directory, ctx.config.text("ResourceDisk.MountOptions"))
+
+
+def _let_go_of_nothing(ctx: Context, directory: str) -> bool:
+    """Whether a file system that we were cut off while we made has no file and is not mounted any more.
+
+    Half a file system may look whole even to mount. Without files nothing is lost when it is made anew; with files
+    somebody has used it since.
+    """
+    if ctx.system.planning or set(ctx.system.listing(directory)) - {"lost+found"}:
+        return False
+    return ctx.system.run("umount", directory, ok=None).status == 0
 
 
 def _device(ctx: Context) -> tuple[str, str | None]:

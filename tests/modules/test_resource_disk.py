@@ -205,6 +205,26 @@ def test_cut_off_within_mkfs_half_a_file_system_is_made_anew(module, ctx, script
     assert module.run(ctx).message.startswith("made ext4")
 
 
+def test_cut_off_within_mkfs_what_can_be_mounted_and_is_empty_is_made_anew(module, ctx, script, disk, put):
+    put(f"{POINT}/lost+found/.keep")
+    disk(EXT4)
+    disks.intend(ctx.system, ctx.lib, "12-01")
+    script.on("umount", POINT)
+    assert module.run(ctx).message.startswith("made ext4")
+    assert script.ran.index(("umount", POINT)) < script.ran.index(MKFS) < len(script.ran) - script.ran[::-1].index(MOUNT)
+    assert disks.intended(ctx.system, ctx.lib) == ""
+
+
+def test_cut_off_within_mkfs_what_has_files_since_is_kept(module, ctx, script, disk, put):
+    """Somebody mounted it by hand and used it, while our mount options were wrong."""
+    put(f"{POINT}/orders")
+    disk(EXT4)
+    disks.intend(ctx.system, ctx.lib, "12-01")
+    assert module.run(ctx).message == "mounted /dev/sdb1 (ext4) on /mnt/resource"
+    assert not did(script, *MKFS)
+    assert disks.intended(ctx.system, ctx.lib) == ""
+
+
 def test_half_a_file_system_of_somebody_else_is_not(module, ctx, script, disk):
     disk(EXT4)
     script.on(*MOUNT, status=32, stderr="mount: bad superblock")
