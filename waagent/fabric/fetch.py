@@ -19,7 +19,7 @@ Source: wire-protocol 2.2 to 2.8, 8.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from waagent.errors import FabricRejected, FabricUnreachable, GoalStateInvalid
@@ -47,6 +47,7 @@ class Sources:
 
     fast_track   whether vmSettings may be asked for       period   seconds to wait for a late certificate
     openssl      path of the program                       lib      the state directory
+    kept         gets what was new, by the names of history.py
     """
 
     wire: WireServer
@@ -56,6 +57,7 @@ class Sources:
     openssl: str = "/usr/bin/openssl"
     fast_track: bool = True
     period: float = 6.0
+    kept: dict[str, bytes] = field(default_factory=dict)
 
 
 def fetch(
@@ -134,6 +136,8 @@ def _vm_settings(
         return replace(state, fast_track_supported=True), False, False
     if answer.kind == CHANGED and answer.settings is not None:
         document = answer.settings.desired if answer.settings.is_fast_track else None
+        if document is not None and answer.etag != state.etag:
+            sources.kept["VmSettings.json"] = answer.text
         fresh = replace(state, fast_track=document, etag=answer.etag, fast_track_supported=True)
         return fresh, document is not None and answer.etag != state.etag, False
     return replace(state, fast_track=None, etag="", fast_track_supported=False), False, served
@@ -144,12 +148,16 @@ def _documents(
 ) -> FabricState:
     """The state with all documents of this incarnation."""
     wire = sources.wire
+    sources.kept["GoalState.xml"] = wire.goal_state_text
     fabric = _extensions(sources, goal, note)
     names = state.names
     if goal.hosting_environment:
-        names = hosting.parse(wire.document(goal.hosting_environment, hosting.DOCUMENT))
+        environment = wire.document(goal.hosting_environment, hosting.DOCUMENT)
+        sources.kept["HostingEnvironmentConfig.xml"] = environment
+        names = hosting.parse(environment)
     if goal.shared_config:
         shared = wire.document(goal.shared_config, "the shared config document")
+        sources.kept[SHARED_CONFIG] = shared
         wire.system.quietly().write(f"{sources.lib}/{SHARED_CONFIG}", shared, secret=True)
     state = replace(state, fabric=fabric, names=names)
     if wire.system.planning:
@@ -162,6 +170,7 @@ def _documents(
     if goal.remote_access:
         transport = certificates.ensure_transport(wire.system, sources.lib)
         content = wire.encrypted_document(goal.remote_access, remote_access.DOCUMENT, transport.header, AES)
+        sources.kept["RemoteAccess.xml"] = content
         users = remote_access.parse(content)
     return replace(state, certificates=delivered, remote_users=users)
 
@@ -170,6 +179,7 @@ def _extensions(sources: Sources, goal: GoalState, note: Callable[[str], None]) 
     if not goal.extensions_config:
         return None
     content = sources.wire.document(goal.extensions_config, extensions_config.DOCUMENT)
+    sources.kept["ExtensionsConfig.xml"] = content
     document = extensions_config.parse(content, goal.incarnation)
     for told in document.notes:
         note(told)

@@ -48,8 +48,11 @@ class Session:
         return self.config.text("OS.OpensslPath") or "/usr/bin/openssl"
 
     def fetch(self, before: FabricState | None, *, force: bool = False) -> FabricState:
-        """The goal state of now; force: all documents, whatever the incarnation. Raises FabricError."""
-        from waagent.fabric import fetch
+        """The goal state of now; force: all documents, whatever the incarnation. What is new is kept in history/.
+
+        Raises FabricError.
+        """
+        from waagent.fabric import fetch, history
 
         sources = fetch.Sources(
             self.wire,
@@ -60,7 +63,9 @@ class Session:
             fast_track=self.config.switch("Debug.EnableFastTrack"),
             period=float(self.config.integer("Extensions.GoalStatePeriod")),
         )
-        return fetch.fetch(sources, before, self.note, force=force)
+        state = fetch.fetch(sources, before, self.note, force=force)
+        history.save(self.wire.system, self.lib, state, sources.kept, self.note)
+        return state
 
     def update(self, *, force: bool = False) -> tuple[FabricState | None, FabricState]:
         """Fetch what is new and keep it on disk; the state before and the state now."""

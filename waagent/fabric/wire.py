@@ -48,6 +48,7 @@ class WireServer:
         self, system: System, http: Http, endpoint: Endpoint, note: Callable[[str], None] | None = None
     ) -> None:
         self.system, self.http, self.endpoint, self.note = system, http, endpoint, note
+        self.goal_state_text = b""  # of the last one that could be used
 
     # -- asking ----------------------------------------------------------------------------------------------
 
@@ -73,7 +74,9 @@ class WireServer:
         for attempt in range(1, INCOMPLETE_TRIES + 1):
             answer = self._get(url, "fetch the goal state", headers.wire(), policy)
             try:
-                return goal_state.parse(answer.body)
+                goal = goal_state.parse(answer.body)
+                self.goal_state_text = answer.body
+                return goal
             except GoalStateInvalid as error:
                 if error.facts.get("element") != goal_state.INCOMPLETE or attempt == INCOMPLETE_TRIES:
                     raise
