@@ -21,6 +21,7 @@ from __future__ import annotations
 from waagent.errors import ProvisioningError
 from waagent.instance import smbios
 from waagent.module import Context, Module, Outcome, changed, unchanged
+from waagent.provisioning import cloud_init
 
 MODULE = Module(
     summary="Decide who provisions this instance",
@@ -55,7 +56,7 @@ def _decide(ctx: Context, previous: str | None) -> tuple[str, str]:
         return "already", f"{ctx.lib}/provisioned names this VM"
     if agent == "cloud-init":
         return "cloud-init", "Provisioning.Agent=cloud-init"
-    enabled = _cloud_init_enabled(ctx)
+    enabled = cloud_init.enabled(ctx.system)
     if agent == "waagent" and enabled:
         raise ProvisioningError(
             "cannot provision: cloud-init is enabled, and Provisioning.Agent=waagent asks this agent to do it; "
@@ -72,15 +73,3 @@ def _marker(ctx: Context) -> str | None:
         return ctx.system.read_text(f"{ctx.lib}/provisioned").strip()
     except OSError:
         return None
-
-
-def _cloud_init_enabled(ctx: Context) -> bool:
-    """Exactly as the incumbent asks; a program that is missing or fails says no."""
-    system = ctx.system
-    if system.which("systemctl") is not None:
-        answer = system.run("systemctl", "is-enabled", "cloud-init-local.service", reads=True, ok=None, limit=30)
-        if answer.stdout.strip() == "enabled":
-            return True
-    if system.which("service") is not None:
-        return system.run("service", "cloud-init", "status", reads=True, ok=None, limit=30).status == 0
-    return False
