@@ -209,7 +209,7 @@ def _run(
                 env=_environment(command.environment),
                 start_new_session=True,
                 umask=0o022,
-                preexec_fn=enter if root != "/" else None,  # noqa: PLW1509 - this process has one thread here
+                preexec_fn=enter if root != "/" else None,  # noqa: PLW1509 - takes no lock
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise _not_launched(command, line, str(error)) from error
