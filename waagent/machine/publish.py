@@ -15,7 +15,7 @@ asked to renew its lease with the new name. No service is restarted and no link 
     networkmanager  the running connection is modified, which requests the lease again; the address stays. The name
                     is not written to a profile: NetworkManager uses the host name at the next activation anyway.
     wicked          the interface is brought up once more, without going down
-    dhcpcd          rebinds; its configuration has to say that the host name is sent
+    dhcpcd          rebinds, by SIGHUP; its configuration has to say that the host name is sent
     dhclient        cannot be told while it runs. A second one that does not configure anything requests the same
                     address for the same client, with the new name, and is ended without giving the lease back.
     udhcpc          the same with a second udhcpc
@@ -46,6 +46,7 @@ RECORD = "published_hostname"
 CLOUD_INIT = "/var/lib/cloud/data/set-hostname"
 PATIENCE = 30.0  # for a device that is being activated, and for a lease to come
 DHCPCD = "/etc/dhcpcd.conf"
+DHCPCD_LEASES = ("/var/lib/dhcpcd/{}.lease", "/var/lib/dhcpcd/dhcpcd-{}.lease", "/var/lib/dhcpcd5/dhcpcd-{}.lease")
 APPARMOR = "/sys/kernel/security/apparmor/profiles"
 
 # What identifies a client to the server: a second one has to repeat it. 1: a value follows.
@@ -216,9 +217,8 @@ def _wicked(link: Link) -> Published | None:
 
 def _dhcpcd(link: Link) -> Published | None:
     system, interface = link.system, link.interface
-    if not processes.running(system, "dhcpcd"):
-        return None
-    if system.run("dhcpcd", "--dumplease", interface, reads=True, ok=None).status != 0:
+    clients = processes.running(system, "dhcpcd")
+    if not clients or not any(system.exists(path.format(interface)) for path in DHCPCD_LEASES):
         return None
     if system.exists(DHCPCD):
         lines = system.read_text(DHCPCD).splitlines()
@@ -229,7 +229,9 @@ def _dhcpcd(link: Link) -> Published | None:
             system.write(DHCPCD, "".join(f"{line}\n" for line in lines))
         elif link.fresh:
             return _announced(link, "dhcpcd")
-    system.run("dhcpcd", "--rebind", interface)
+    # By signal: the control socket of version 9 serves one client and then no other.
+    told = (one for one in clients if {"manager", "master", interface} & set(re.split(r"\W+", " ".join(one.argv))))
+    system.run("kill", "-HUP", str(next(told, clients[0]).pid))
     return Published(True, f"dhcpcd requests the lease of {interface} again")
 
 

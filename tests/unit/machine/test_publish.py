@@ -161,10 +161,11 @@ def test_wicked_brings_the_interface_up_without_going_down(run, put, program, pr
 
 
 def test_dhcpcd_is_told_to_send_the_name(run, put, process, script, system):
+    process(799, "dhcpcd: [privileged proxy]", comm="dhcpcd")
     process(800, "dhcpcd: [manager] [ip4]", comm="dhcpcd")
+    put("/var/lib/dhcpcd/eth0.lease", b"\2\1\6")
     put("/etc/dhcpcd.conf", "#hostname\nduid\ninterface eth1\nstatic ip_address=10.0.0.1\n")
-    script.on("dhcpcd", "--dumplease", "eth0", stdout="reason=BOUND\n")
-    script.on("dhcpcd", "--rebind", "eth0")
+    script.on("kill", "-HUP", "800")
     assert run("alpine", "3.20", fresh=True).told
     assert system.read_text("/etc/dhcpcd.conf").splitlines()[2:4] == ["hostname", "interface eth1"]
     script.ran.clear()
