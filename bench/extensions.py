@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""How long an extension takes, from publication of a goal state to `success` in a status blob. Prints JSON; as root.
+"""How long an extension takes, from publication of a goal state to `success` in a status blob. As root.
 
     bench/extensions.py [--rounds N] [--handler SECONDS] [--alone] [--seed N]
 
