@@ -172,13 +172,13 @@ _PROVISIONING = _in(
     _switch(
         "Provisioning.MonitorHostName", True, "Publish a changed host name to the platform's DNS",
         shipped="y",
-        steps=("environment",),
+        steps=("hostname",),
         note="the manual says n in one place and y in another, the code n, the shipped file y; publishing renews a "
         "lease here and restarts no network, so there is nothing against y",
     ),
     _period(
         "Provisioning.MonitorHostNamePeriod", 30, "How often to look for a changed host name", shipped="30",
-        steps=("environment",),
+        steps=("hostname",),
     ),
     _switch(
         "Provisioning.DecodeCustomData", False, "Decode the custom data from Base64 before saving it",
@@ -331,7 +331,7 @@ _NETWORK = _in(
     _switch(
         "Network.Manage", True, "n: leave all network settings alone (host name publishing, routes, "
         "interface names)",
-        since="3.0.0", steps=("hostname", "environment"),
+        since="3.0.0", steps=("publish-hostname", "hostname", "environment"),
     ),
     _switch(
         "Network.Metadata", True, "Ask the metadata service (IMDS) about the VM", since="3.0.0",
