@@ -63,6 +63,17 @@ class Life(RuleBasedStateMachine):
                 assert not handler.multi_config or here.instances & listed == set(wants)
                 assert handler.name not in self.disk.updates
 
+    @rule(desired=wanted())
+    def one_comes_and_is_carried_out_in_peace(self, desired: Desired) -> None:
+        self.a_goal_state_comes(desired)
+        self.it_is_carried_out_in_peace()
+
+    @rule(desired=wanted(), steps=st.integers(1, 8))
+    def one_comes_and_is_cut_off_once(self, desired: Desired, steps: int) -> None:
+        self.a_goal_state_comes(desired)
+        self._work(steps, fails=-1)
+        self.it_is_carried_out_in_peace()
+
     @invariant()
     def no_command_ran_twice_without_cause(self) -> None:
         for command in set(self.ran):
@@ -106,4 +117,4 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = profile(max_examples=150, stateful_step_count=20, deadline=None)
+TestLife.settings = profile(max_examples=100, stateful_step_count=25, deadline=None)
