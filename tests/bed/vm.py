@@ -61,7 +61,7 @@ class VirtualMachine(Verbs):
             (self.home / name).unlink(missing_ok=True)
         with open(self.home / "qemu.log", "ab") as log:
             self._process = subprocess.Popen(
-                self._cgroup.enter("nice", "-n", "5", *self._in_network, *self._command()),
+                self._cgroup.enter("nice", "-n", "2", *self._in_network, *self._command()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
