@@ -47,6 +47,9 @@ def main(args: argparse.Namespace, system: System) -> int:
     try:
         if args.do == "explain":
             print(render.explain(args.name, loaded), end="")
+            readers = _readers(args.name, system)
+            if readers:
+                print(f"  read by:  {', '.join(readers)}")
         elif args.format == "json":
             print(json.dumps({"schema": 1, "options": {name: _one(name, loaded) for name in names}}, indent=1))
         elif args.name is not None:
@@ -81,3 +84,18 @@ def _one(name: str, loaded: Config) -> dict[str, Any]:
     value = dict(loaded.items())[name]
     shown = render.shown(option, value) if option.secret and value is not None else value
     return {"value": shown, "source": loaded.source(name), "default": option.default}
+
+
+def _readers(name: str, system: System) -> list[str]:
+    """The steps that declare that they read the option, as stage/name."""
+    from fnmatch import fnmatchcase
+
+    from waagent.runner.places import EVERY_STAGE
+    from waagent.runner.steps import discover
+
+    return [
+        f"{step.stage}/{step.name}"
+        for stage in EVERY_STAGE
+        for step in discover(system, stage).steps
+        if step.module.every == name or any(fnmatchcase(name, pattern) for pattern in step.module.reads)
+    ]

@@ -71,7 +71,8 @@ def parse(arguments: list[str]) -> Asked:
 
 def is_old(arguments: list[str]) -> bool:
     """Whether arguments that begin with a verb are nothing but old words."""
-    return arguments[0] in BOTH and not parse(arguments).wrong
+    asks_for_help = any(word in ("--help", "-h") for word in arguments[1:])
+    return arguments[0] in BOTH and not asks_for_help and not parse(arguments).wrong
 
 
 def main(arguments: list[str], verbs: list[str]) -> int:

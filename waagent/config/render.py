@@ -46,7 +46,12 @@ def sample(values: Mapping[str, str] | None = None) -> str:
 
 
 def _one_line(option: Option) -> str:
-    """The meaning, with choices or unit where the words do not say them."""
+    """The meaning, with choices or unit where the words do not say them, and whether it has any effect yet."""
+    told = _meaning(option)
+    return f"{told}; no effect in this version" if option.name in settings.WITHOUT_EFFECT else told
+
+
+def _meaning(option: Option) -> str:
     if option.kind == "choice":
         missing = [choice for choice in option.choices if choice not in option.meaning]
         return f"{option.meaning} ({', '.join(option.choices)})" if missing else option.meaning
@@ -74,8 +79,8 @@ def explain(name: str, config: Config | None = None) -> str:
         lines.append(f"  since:    {option.since}")
     if option.status != "live":
         lines.append(f"  status:   {option.status}" + (f"; use {option.instead}" if option.instead else ""))
-    if option.steps:
-        lines.append(f"  read by:  {', '.join(option.steps)}")
+    if option.name in settings.WITHOUT_EFFECT:
+        lines.append("  effect:   none in this version: it is accepted, because images carry it")
     if option.note:
         lines.append(f"  note:     {option.note}")
     return "\n".join(lines) + "\n"

@@ -532,6 +532,24 @@ OPTIONS: tuple[Option, ...] = (
 )  # fmt: skip
 
 
+# Options that this version accepts and does not act on. A test holds the list against the code, so that
+# a page or a file never promises what nobody does.
+WITHOUT_EFFECT = frozenset(
+    {
+        "AutoUpdate.Enabled", "AutoUpdate.GAFamily", "Autoupdate.Frequency", "Debug.AgentCpuQuota",
+        "Debug.AgentCpuThrottledTimeThreshold", "Debug.AgentMemoryQuota", "Debug.CgroupCheckPeriod",
+        "Debug.CgroupDisableOnProcessCheckFailure", "Debug.CgroupDisableOnQuotaCheckFailure",
+        "Debug.CgroupLogMetrics", "Debug.EnableAgentMemoryUsageCheck", "Debug.EnableCgroupV2ResourceLimiting",
+        "Debug.EnableRsmDowngrade", "Debug.EtpCollectionPeriod", "Debug.FirewallRulesLogPeriod",
+        "Debug.LogCollectorInitialDelay", "Debug.SelfUpdateHotfixFrequency", "Debug.SelfUpdateRegularFrequency",
+        "DetectScvmmEnv", "Logs.Collect", "Logs.CollectPeriod", "Monitor.NetworkConfigurationChanges",
+        "Network.Metadata", "OS.AllowHTTP", "OS.CheckRdmaDriver", "OS.EnableFIPS", "OS.EnableFirewall",
+        "OS.EnableFirewallPeriod", "OS.EnableRDMA", "OS.MonitorDhcpClientRestartPeriod", "OS.UpdateRdmaDriver",
+        "ResourceDisk.EnableSwapEncryption",
+    }
+)  # fmt: skip
+
+
 def by_name() -> dict[str, Option]:
     """The table as a dict, aliases and removed options included."""
     return {option.name: option for option in OPTIONS}

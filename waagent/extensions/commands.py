@@ -259,17 +259,38 @@ def _wait(process: subprocess.Popen[bytes], limit: float, folder: str) -> bool:
 
 
 def _cut(folder: str) -> None:
-    """Empty output files that have grown too much; their end so far is kept beside them, writers go on."""
+    """Give back the room of output files that have grown too much; their end is kept, writers go on.
+
+    The beginning becomes a hole, so that nothing written meanwhile is lost. Where the file system cannot do that,
+    the file is emptied, with its end so far kept beside it.
+    """
     for name in ("out", "err"):
         path = f"{folder}/{name}"
         try:
-            if os.stat(path).st_size > OUTPUT_FILE_LIMIT:
+            found = os.stat(path)
+            if found.st_blocks * 512 > OUTPUT_FILE_LIMIT and not _punch(path, found.st_size - texts.OUTPUT):
                 end = _end_of(path)
                 with open(os.open(f"{path}.end", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
                     stream.write(end)
                 os.truncate(path, 0)
         except OSError:
             continue
+
+
+def _punch(path: str, length: int) -> bool:
+    """Make the first `length` bytes of the file a hole, in whole pages; false where that cannot be done."""
+    import ctypes
+
+    keep_size, punch_hole = 1, 2
+    fallocate = getattr(ctypes.CDLL(None), "fallocate64", None)
+    if fallocate is None:
+        return False
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return bool(fallocate(descriptor, keep_size | punch_hole, 0, max(length, 4096) // 4096 * 4096) == 0)
+    finally:
+        os.close(descriptor)
 
 
 def _end_of(path: str) -> bytes:

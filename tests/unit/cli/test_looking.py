@@ -158,7 +158,7 @@ def test_config_show_check_explain(machine: Machine, waagent: Waagent) -> None:
         "value": "u:***@h", "source": "/etc/waagent.conf.d/50-x.conf:2", "default": None,
     }  # fmt: skip
     assert waagent("config", "show", "ResourceDisk.SwapSizeMB").out == "0\n"
-    assert "read by:" in waagent("config", "explain", "ResourceDisk.Format").out
+    assert "read by:" not in waagent("config", "explain", "ResourceDisk.Format").out, "no step is there to read it"
     assert waagent("config", "explain", "ResourceDisk.Formt").status == 1
     assert "did you mean ResourceDisk.Format?" in waagent("config", "explain", "ResourceDisk.Formt").err
     assert waagent("config", "show", "No.Such").status == 1
