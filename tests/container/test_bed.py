@@ -137,8 +137,10 @@ def test_bed_leaves_nothing_behind_even_when_the_test_fails() -> None:
     assert traces(made.token) == []
 
 
+# A run in the background (nohup, `&`) starts with SIGINT ignored, and Python then leaves it so.
 SLEEPER = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = sys.argv[1:]
 from bed import Bed, tree
 with Bed(layers=[tree.base("bookworm")]) as made:
