@@ -8,6 +8,7 @@ was asked for is not there.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -165,4 +166,9 @@ def account(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
+        sys.exit(f"script/demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None, *, old: bool = True) -> int:
         from waagent.watcher.main import main as watch
 
         return watch(arguments[1:])
+    if verb == "help" and len(arguments) == 2 and arguments[1] in (*verbs(), "watch"):
+        return main([arguments[1], "--help"])
     if verb in verbs() and not (old and verb in OLD_TOO and _is_old(arguments)):
         return _run(verb, arguments[1:])
     from waagent.cli import legacy

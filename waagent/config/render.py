@@ -107,7 +107,8 @@ def show(config: Config, every: bool = False, origins: bool = False) -> str:
     for name, value in sorted(config.items()):
         option = settings.find(name)
         if every or option.listed:
-            line = f"{name} = {_python(option, value)}"
+            # With the sources it is for people, who read it beside the file; the old list has Python's words.
+            line = f"{name} = {shown(option, value) if origins else _python(option, value)}"
             lines.append(f"{line}  ({config.source(name)})" if origins else line)
     return "\n".join(lines) + "\n"
 

@@ -157,9 +157,12 @@ class Watcher:
 def main(arguments: list[str]) -> int:
     """arguments: --keep-timer or nothing."""
     unknown = [argument for argument in arguments if argument != "--keep-timer"]
+    if unknown and unknown[0] in ("--help", "-h"):
+        print(__doc__)
+        return 0
     if unknown:
-        print(__doc__ if unknown[0] in ("--help", "-h") else f"waagent watch: unknown argument {unknown[0]!r}")
-        return 0 if unknown[0] in ("--help", "-h") else 2
+        print(f"waagent watch: unknown argument {unknown[0]!r}; see waagent watch --help", file=sys.stderr)
+        return 2
     notifier = Notifier()
     settings = settings_of.read()
     if os.path.exists(f"{settings.lib}/disable_agent"):

@@ -157,4 +157,4 @@ def test_the_list_has_the_form_that_tools_parse() -> None:
     assert listed <= {line.split(" = ")[0] for line in lines}
     unlisted = {row[0] for row in rows() if row[4] == "no"}
     assert not unlisted & {line.split(" = ")[0] for line in lines}
-    assert "CGroups.Enabled = True  (default)" in render.show(defaults(), every=True, origins=True)
+    assert "CGroups.Enabled = y  (default)" in render.show(defaults(), every=True, origins=True)
