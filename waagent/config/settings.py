@@ -4,11 +4,12 @@ The sample file, `waagent config show | check | explain`, the manual, the valida
 (values.py) come from OPTIONS; option.py says what each field means. Add an option here and nowhere else.
 
 About defaults. `default` is what holds when no file mentions the option; `shipped` is what the sample file sets.
-The incumbent has up to three opinions: its manual, its code and the file it ships. Rule: the manual's default
-where it has one and the code contradicts it; otherwise the code's default, with the shipped file setting its value
-in the open, so that somebody who brings an old, shorter file keeps the behaviour he had. `note` explains each case.
+waagent 2, the agent before this line, has up to three opinions: its manual, its code and the file it ships. Rule:
+the manual's default where it has one and the code contradicts it; otherwise the code's default, with the shipped file
+setting its value in the open, so that somebody who brings an old, shorter file keeps the behaviour he had. `note`
+explains each case.
 
-Source: provisioning 2.4 to 2.6 (all rows), guest-operations 2.8, 3.8, 4.10, 13.2, the incumbent's manual.
+Source: provisioning 2.4 to 2.6 (all rows), guest-operations 2.8, 3.8, 4.10, 13.2, its manual.
 """
 
 from __future__ import annotations
@@ -98,12 +99,12 @@ _EXTENSIONS = _in(
         "Extensions.WaitForCloudInitTimeout", 3600, "How long to wait for cloud-init; then extensions run "
         "anyway",
         steps=("extensions",),
-        note="the incumbent reads the number as a switch and always waits 3600; here it counts",
+        note="waagent 2 reads the number as a switch and always waits 3600; here it counts",
     ),
     _integer(
         "Extensions.Parallel", 1, "How many extensions that do not depend on each other may run side by side",
         low=1, high=64, since="3.0.0", steps=("extensions",),
-        note="1 is the incumbent's order: one at a time",
+        note="1 is waagent 2's order: one at a time",
     ),
     _integer(
         "Extensions.PackageManagerWait", 60, "How long a command of an extension waits while dpkg, apt, rpm or "
@@ -142,7 +143,7 @@ _UPDATES = _in(
     ),
     _period(
         "Autoupdate.Frequency", 3600, "How often to look for a new version of the agent", steps=("update",),
-        note="the small u is how the incumbent spells it",
+        note="the small u is how waagent 2 spells it",
     ),
 )  # fmt: skip
 
@@ -152,7 +153,7 @@ _PROVISIONING = _in(
         "Provisioning.Agent", "auto", ("auto", "waagent", "cloud-init", "disabled"),
         "Who provisions: auto leaves it to cloud-init where that is enabled", shipped="auto",
         steps=("provisioning-media", "hostname", "user", "report"),
-        note="the incumbent takes any other word as disabled; here it is reported and auto is used",
+        note="waagent 2 takes any other word as disabled; here it is reported and auto is used",
     ),
     _switch(
         "Provisioning.DeleteRootPassword", False, "Lock the password of root", shipped="y",
@@ -162,7 +163,7 @@ _PROVISIONING = _in(
     _switch(
         "Provisioning.RegenerateSshHostKeyPair", True, "Make new SSH host keys; deprovisioning deletes them",
         shipped="y", steps=("ssh-host-keys", "deprovision"),
-        note="the manual says y, the incumbent's code n; y, because clones of one image must not share "
+        note="the manual says y, waagent 2's code n; y, because clones of one image must not share "
         "host keys",
     ),
     _choice(
@@ -218,13 +219,13 @@ _RESOURCE_DISK = _in(
     _switch(
         "ResourceDisk.Format", True, "Format the resource disk if needed and mount it", shipped="y",
         steps=("resource-disk",),
-        note="manual and shipped file say y, the incumbent's code n; a disk with data of its owner is "
+        note="manual and shipped file say y, waagent 2's code n; a disk with data of its owner is "
         "never formatted",
     ),
     _text(
         "ResourceDisk.Filesystem", "ext4", "File system of the resource disk; mkfs.<this> has to exist",
         shipped="ext4", pattern=r"[A-Za-z0-9][A-Za-z0-9._-]*", steps=("resource-disk",),
-        note="manual and shipped file say ext4, the incumbent's code ext3",
+        note="manual and shipped file say ext4, waagent 2's code ext3",
     ),
     _path(
         "ResourceDisk.MountPoint", "/mnt/resource", "Directory where the resource disk is mounted",
@@ -236,8 +237,12 @@ _RESOURCE_DISK = _in(
     ),
     _text(
         "ResourceDisk.Device", None, "The resource disk by name, where it must not be searched for: a device, a "
-        "link below /dev/disk or LABEL=name", since="3.0.0", steps=("resource-disk",),
+        "link below /dev/disk, LUN=n of a data disk, LABEL=name, UUID=id", since="3.0.0", steps=("resource-disk",),
         example="/dev/disk/azure/resource",
+    ),
+    _switch(
+        "ResourceDisk.Stripe", False, "Make one disk of several local NVMe disks (RAID 0; needs mdadm)",
+        since="3.0.0", steps=("resource-disk",), note="n: the first of them is used",
     ),
     _switch(
         "ResourceDisk.EnableSwap", False, "Make a swap file on the resource disk", shipped="n",
@@ -250,11 +255,12 @@ _RESOURCE_DISK = _in(
     _choice(
         "ResourceDisk.SwapFallback", "none", ("none", "os"),
         "Where the swap file goes when there is no resource disk: nowhere, or on the OS disk", since="3.0.0",
-        steps=("swap",),
+        steps=("swap",), note="os: never more than half of what is free there",
     ),
     _switch(
-        "ResourceDisk.EnableSwapEncryption", False, "Encrypt the swap space where the platform can (FreeBSD)",
-        steps=("swap",),
+        "ResourceDisk.EnableSwapEncryption", False, "Encrypt the swap space with a key that nobody knows",
+        steps=("swap",), note="needs cryptsetup on Linux and geli on FreeBSD; without it there is no swap space. "
+        "OpenBSD always encrypts",
     ),
 )  # fmt: skip
 
@@ -312,7 +318,7 @@ _NETWORK = _in(
     "Network",
     _switch(
         "OS.EnableFirewall", False, "Let only root reach the wire server", shipped="y", steps=("firewall",),
-        note="the incumbent's code says n and its files y; whoever brings a file without it keeps what he had. "
+        note="waagent 2's code says n and its files y; whoever brings a file without it keeps what he had. "
         "n adds nothing and removes nothing",
     ),
     _period(
@@ -340,7 +346,7 @@ _NETWORK = _in(
     _choice(
         "Protocol.EndpointDiscovery", "dhcp", ("dhcp", "static"),
         "How to find the wire server: by DHCP, or always 168.63.129.16", steps=("endpoint",),
-        note="the incumbent takes any other word as static; here it is reported and dhcp is used",
+        note="waagent 2 takes any other word as static; here it is reported and dhcp is used",
     ),
     _text(
         "HttpProxy.Host", None, "Proxy for the way to the internet; beats http_proxy and https_proxy", secret=True,
@@ -398,7 +404,7 @@ _PLACES = _in(
     _path("OS.SudoersDir", "/etc/sudoers.d", "Directory of sudo rules", steps=("user", "remote-users")),
     _alias(
         "Home.Dir", "OS.HomeDir", "text", "Another spelling of OS.HomeDir",
-        note="shipped files show it in a comment, but the incumbent reads only OS.HomeDir",
+        note="shipped files show it in a comment, but waagent 2 reads only OS.HomeDir",
     ),
     _removed("Role.StateConsumer", "text", "Removed with 2.1: program to call on a state change"),
     _removed(
@@ -427,18 +433,18 @@ _LIMITS = _in(
     "Limits",
     _switch(
         "CGroups.Enabled", True, "Use cgroups at all", listed=False, steps=("cgroups",),
-        note="the incumbent defines it and asks it nowhere; here n switches cgroups off",
+        note="waagent 2 defines it and asks it nowhere; here n switches cgroups off",
     ),
     _switch(
         "CGroups.EnforceLimits", True, "Limit CPU and memory of the agent and of extensions", listed=False,
         steps=("cgroups", "extensions"),
-        note="in the manual, no longer read by the incumbent; here it counts",
+        note="in the manual, no longer read by waagent 2; here it counts",
     ),
     _text(
         "CGroups.Excluded", "customscript,runcommand", "Extensions without limits, separated by commas",
         listed=False,
         steps=("cgroups", "extensions"),
-        note="in the manual, no longer read by the incumbent; here it counts",
+        note="in the manual, no longer read by waagent 2; here it counts",
     ),
 )  # fmt: skip
 
@@ -489,12 +495,12 @@ _DEBUG = _in(
     _alias(
         "Debug.AutoUpdateHotfixFrequency", "Debug.SelfUpdateHotfixFrequency", "integer",
         "Another spelling of Debug.SelfUpdateHotfixFrequency",
-        note="listed by the incumbent, read by nothing there",
+        note="listed by waagent 2, read by nothing there",
     ),
     _alias(
         "Debug.AutoUpdateNormalFrequency", "Debug.SelfUpdateRegularFrequency", "integer",
         "Another spelling of Debug.SelfUpdateRegularFrequency",
-        note="listed by the incumbent, read by nothing there",
+        note="listed by waagent 2, read by nothing there",
     ),
     _switch(
         "Debug.EnableGAVersioning", True, "Update to the version that the platform requests",
@@ -518,7 +524,7 @@ _DEBUG = _in(
     ),
     _switch(
         "Debug.EnableCgroupV2ResourceLimiting", True, "Limit the log collector on cgroup v2", steps=("logs",),
-        note="y is what takes effect in the incumbent, although its listing shows n",
+        note="y is what takes effect in waagent 2, although its listing shows n",
     ),
     _period(
         "Debug.LogCollectorInitialDelay", 300, "Pause before the first collection of logs",
@@ -545,7 +551,6 @@ WITHOUT_EFFECT = frozenset(
         "DetectScvmmEnv", "Logs.Collect", "Logs.CollectPeriod", "Monitor.NetworkConfigurationChanges",
         "Network.Metadata", "OS.AllowHTTP", "OS.CheckRdmaDriver", "OS.EnableFIPS", "OS.EnableFirewall",
         "OS.EnableFirewallPeriod", "OS.EnableRDMA", "OS.MonitorDhcpClientRestartPeriod", "OS.UpdateRdmaDriver",
-        "ResourceDisk.EnableSwapEncryption",
     }
 )  # fmt: skip
 
