@@ -5,9 +5,9 @@ The sample file, `waagent config show | check | explain`, the manual, the valida
 
 About defaults. `default` is what holds when no file mentions the option; `shipped` is what the sample file sets.
 waagent 2, the agent before this line, has up to three opinions: its manual, its code and the file it ships. Rule:
-the manual's default where it has one and the code contradicts it; otherwise the code's default, with the shipped file
-setting its value in the open, so that somebody who brings an old, shorter file keeps the behaviour he had. `note`
-explains each case.
+the manual's default where it has one and the code contradicts it; otherwise the code's default, with the shipped
+file setting its value in the open, so that somebody who brings an old, shorter file keeps the behaviour he had.
+`note` explains each case.
 
 Source: provisioning 2.4 to 2.6 (all rows), guest-operations 2.8, 3.8, 4.10, 13.2, its manual.
 """
