@@ -50,6 +50,7 @@ class Module:
     on_failure   continue, or stop: the steps after it in this stage do not run
     essential    its failure means that the machine is not provisioned: NotReady is reported instead of Ready
     secrets      names of secret facts a program wants in its input document
+    imports      shipped steps: libraries that are slow to load; the engine does so while an earlier step works
     """
 
     summary: str
@@ -63,6 +64,7 @@ class Module:
     on_failure: str = "continue"
     essential: bool = False
     secrets: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.frequency not in FREQUENCIES:

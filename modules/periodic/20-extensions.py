@@ -37,6 +37,10 @@ MODULE = Module(
         "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation",
     ),
     limit=86400.0,
+    imports=(
+        "waagent.extensions.apply", "waagent.extensions.source", "waagent.extensions.signature",
+        "waagent.extensions.start", "waagent.fabric.session", "requests", "threading",
+    ),
 )  # fmt: skip
 
 CLOUD_INIT_MARK = "/run/waagent/cloud-init-awaited"

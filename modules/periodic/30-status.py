@@ -27,6 +27,7 @@ MODULE = Module(
     on=("goal-state", "status"),
     reads=("HttpProxy.*", "AutoUpdate.UpdateToLatestVersion", "Debug.EnableGAVersioning"),
     limit=120.0,
+    imports=("waagent.fabric.session", "waagent.fabric.status", "waagent.extensions.report"),
 )
 
 

@@ -14,6 +14,8 @@ LIB/extensions/processed.json, when a goal state is done: {"identity", "boot", "
 one boot and one start of the agent: after either, every enabled handler is enabled once more. The start is read
 when the goal state is done, so that a handler that restarts the agent is not enabled for ever.
 
+Only updates outlive a boot, so only they make it wait for the disk; the rest has to survive a kill, no power cut.
+
 Unreadable files count as absent: then everything is decided from the handlers' own directories. A Journal may be
 used by several threads at once.
 """
@@ -79,6 +81,7 @@ class Journal:
                 )
             except (KeyError, TypeError, ValueError):
                 continue
+        self._lasting = bool(self.updates)  # whether what is on disk has to outlive a power cut
         for pair, operation in _items(fields.get("operations")):
             if isinstance(operation, dict):
                 self._operations[pair] = operation
@@ -169,7 +172,9 @@ class Journal:
                 "updates": {handler: {**update._asdict()} for handler, update in self.updates.items()},
                 "operations": self._operations,
             }
-            save_json(self._system, self._layout, self._layout.journal, document)
+            lasting = bool(self.updates) or self._lasting  # also when the last update has just been forgotten
+            save_json(self._system, self._layout, self._layout.journal, document, durable=lasting)
+            self._lasting = bool(self.updates)
 
 
 def save_json(system: System, layout: Layout, path: str, document: object, *, durable: bool = True) -> None:

@@ -9,9 +9,13 @@ decrypt(system, cms, lib, openssl) -> bytes      what one CMS blob to the transp
 Transport: header (base64 of the certificate's DER on one line, for x-ms-guest-agent-public-x509-cert), made (bool).
 Certificate: thumbprint (SHA-1 of the DER, 40 upper-case hex digits), has_private_key.
 
+That the pair works is found out once in a boot: looking into keys takes a library that is slow to load. The digest
+of what was looked at is kept in /run, with the second at which the pair has to be made anew.
+
 A valid pair is never replaced: another process may be waiting for an answer to the old one. The certificate needs
-a subject key identifier, by which the host names the recipient. Keys are matched to certificates by public key;
-a key without a certificate is passed over; two certificates of one key both get it.
+a subject key identifier, by which the host names the recipient. Keys are matched to certificates by public key,
+unless all of them are known as pairs from an earlier time; a key without a certificate is passed over; two
+certificates of one key both get it.
 
 Nothing secret is on disk besides the private keys: what openssl decrypts goes into memory that is read as a file
 (memfd; where a system has none, a file of mode 0600 that is removed at once).
@@ -30,7 +34,7 @@ import os
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from waagent.errors import CommandFailed, FabricRejected, FabricUnreachable, GoalStateInvalid
+from waagent.errors import CommandFailed, FabricRejected, FabricUnreachable, GoalStateInvalid, SystemRefused
 from waagent.fabric import xml
 from waagent.fabric.wire import AES, TRIPLE_DES
 
@@ -46,6 +50,7 @@ FORMAT = "Pkcs7BlobWithPfxContents"
 
 VALID_DAYS = 730
 RENEW_DAYS = 30  # before its end a pair is made anew
+CHECKED = "/run/waagent/transport-checked"
 
 OPENSSL_LIMIT = 30.0
 
@@ -74,7 +79,7 @@ class Bundle(NamedTuple):
 
 def ensure_transport(system: System, lib: str) -> Transport:
     """The key pair in `lib`, made when there is none that works. Raises SystemRefused when it cannot be written."""
-    header = _usable(system, lib)
+    header = _seen_to_work(system, lib) or _usable(system, lib)
     if header is not None:
         return Transport(header, made=False)
     key, certificate = _generate(system)
@@ -86,6 +91,21 @@ def ensure_transport(system: System, lib: str) -> Transport:
 
 def one_line(pem: str) -> str:
     return "".join(line.strip() for line in pem.splitlines() if "----" not in line)
+
+
+def _seen_to_work(system: System, lib: str) -> str | None:
+    """The header of the pair on disk when it is the one that was found good in this boot; else None."""
+    try:
+        digest, _, until = system.read_text(CHECKED).strip().partition(" ")
+        pem, key = system.read(f"{lib}/{CERTIFICATE}"), system.read(f"{lib}/{PRIVATE}")
+        good = digest == _digest(pem, key) and system.clock.now().timestamp() < int(until)
+    except (OSError, ValueError):
+        return None
+    return one_line(pem.decode("ascii", "replace")) if good else None
+
+
+def _digest(pem: bytes, key: bytes) -> str:
+    return hashlib.sha256(pem + b"\0" + key).hexdigest()
 
 
 def _usable(system: System, lib: str) -> str | None:
@@ -103,16 +123,23 @@ def _usable(system: System, lib: str) -> str | None:
     try:
         pem = system.read(f"{lib}/{CERTIFICATE}")
         certificate = x509.load_pem_x509_certificate(pem, default_backend())
-        key = load_pem_private_key(system.read(f"{lib}/{PRIVATE}"), None, default_backend())
+        private = system.read(f"{lib}/{PRIVATE}")
+        key = load_pem_private_key(private, None, default_backend())
         certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         same = certificate.public_key().public_bytes(*form) == key.public_key().public_bytes(*form)
         ends = getattr(certificate, "not_valid_after_utc", None) or certificate.not_valid_after
     except (OSError, ValueError, TypeError, x509.ExtensionNotFound):
         return None
-    left = ends.replace(tzinfo=timezone.utc) - system.clock.now()
-    if not same or left < timedelta(days=RENEW_DAYS):
+    renewed = ends.replace(tzinfo=timezone.utc) - timedelta(days=RENEW_DAYS)
+    if not same or renewed < system.clock.now():
         return None
+    quiet = system.quietly()
+    try:
+        quiet.make_directory(os.path.dirname(CHECKED))
+        quiet.write(CHECKED, f"{_digest(pem, private)} {renewed.timestamp():.0f}\n", mode=0o600, durable=False)
+    except SystemRefused:  # then it is looked into again the next time
+        pass
     return one_line(pem.decode("ascii", "replace"))
 
 
@@ -194,7 +221,29 @@ def open_bundle(system: System, cms: bytes, lib: str, openssl: str) -> Bundle:
             opened = system.run(*reading, stdin=pkcs12, limit=OPENSSL_LIMIT, reads=True)
     except CommandFailed as error:
         raise xml.invalid(DOCUMENT, "Data", f"the bundle in it cannot be opened: {error}") from error
+    known = _kept_pairs(system, lib, opened.stdout)
+    if known is not None:
+        return take_apart(opened.stdout, lambda kind, pem: known.get(pem))
     return take_apart(opened.stdout, lambda kind, pem: _public_key(system, openssl, kind, pem))
+
+
+def _kept_pairs(system: System, lib: str, pem: str) -> dict[str, str] | None:
+    """Which blocks belong together when each of them lies in `lib` already as one of a pair; else None."""
+    blocks = [(match[1], f"{match[0]}\n") for match in _BLOCK.finditer(pem)]
+    keys = {block for label, block in blocks if label.endswith("PRIVATE KEY")}
+    certificates = [block for label, block in blocks if label == "CERTIFICATE"]
+    pairs: dict[str, str] = {}
+    for block in certificates:
+        try:
+            der = base64.b64decode("".join(block.splitlines()[1:-1]), validate=True)
+            thumbprint = hashlib.sha1(der).hexdigest().upper()  # noqa: S324 - the platform's name for it
+            kept, key = (system.read_text(f"{lib}/{thumbprint}.{kind}") for kind in ("crt", "prv"))
+        except (OSError, ValueError):
+            return None
+        if kept != block or key not in keys or pairs.setdefault(key, thumbprint) != thumbprint:
+            return None
+        pairs[block] = thumbprint
+    return pairs if keys <= pairs.keys() else None
 
 
 class _Scratch:

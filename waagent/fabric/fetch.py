@@ -4,7 +4,8 @@
     cache.write(system, state, lib)
 
 Order of requests: goal state, vmSettings; then, when the incarnation is new (or `force`), the documents it names:
-ExtensionsConfig with its artifacts profile, HostingEnvironmentConfig, SharedConfig, Certificates, RemoteAccessInfo.
+ExtensionsConfig, HostingEnvironmentConfig, SharedConfig, Certificates, RemoteAccessInfo, and the artifacts profile
+of ExtensionsConfig. That one lies on the internet, whose client is loaded while the fabric answers.
 Nothing is kept unless all of it could be fetched: a failure raises (FabricError), the last state stays in force and
 the next period repeats it all. Three things do not fail it: certificates that cannot be opened, a profile that
 cannot be read, and a host plugin in trouble: what it served last then counts as its document.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from waagent.fabric.artifacts import Artifacts
     from waagent.fabric.desired import Desired
+    from waagent.fabric.extensions_config import Document
     from waagent.fabric.goal_state import GoalState
     from waagent.fabric.wire import WireServer
 
@@ -149,7 +151,7 @@ def _documents(
     """The state with all documents of this incarnation."""
     wire = sources.wire
     sources.kept["GoalState.xml"] = wire.goal_state_text
-    fabric = _extensions(sources, goal, note)
+    document = _extensions(sources, goal, note)
     names = state.names
     if goal.hosting_environment:
         environment = wire.document(goal.hosting_environment, hosting.DOCUMENT)
@@ -159,10 +161,10 @@ def _documents(
         shared = wire.document(goal.shared_config, "the shared config document")
         sources.kept[SHARED_CONFIG] = shared
         wire.system.quietly().write(f"{sources.lib}/{SHARED_CONFIG}", shared, secret=True)
-    state = replace(state, fabric=fabric, names=names)
+    state = replace(state, names=names)
     if wire.system.planning:
         note("certificates and remote users are left out of a plan: opening them takes files")
-        return state
+        return replace(state, fabric=_with_profile(sources, document, note))
     delivered: tuple[certificates.Certificate, ...] = ()
     if goal.certificates:
         delivered = certificates.fetch(wire, goal.certificates, sources.lib, sources.openssl, note) or ()
@@ -172,10 +174,11 @@ def _documents(
         content = wire.encrypted_document(goal.remote_access, remote_access.DOCUMENT, transport.header, AES)
         sources.kept["RemoteAccess.xml"] = content
         users = remote_access.parse(content)
-    return replace(state, certificates=delivered, remote_users=users)
+    fabric = _with_profile(sources, document, note)
+    return replace(state, fabric=fabric, certificates=delivered, remote_users=users)
 
 
-def _extensions(sources: Sources, goal: GoalState, note: Callable[[str], None]) -> Desired | None:
+def _extensions(sources: Sources, goal: GoalState, note: Callable[[str], None]) -> Document | None:
     if not goal.extensions_config:
         return None
     content = sources.wire.document(goal.extensions_config, extensions_config.DOCUMENT)
@@ -183,8 +186,15 @@ def _extensions(sources: Sources, goal: GoalState, note: Callable[[str], None]) 
     document = extensions_config.parse(content, goal.incarnation)
     for told in document.notes:
         note(told)
-    if not document.profile_url:
-        return document.desired
+    if document.profile_url:
+        sources.artifacts.internet.prepare()
+    return document
+
+
+def _with_profile(sources: Sources, document: Document | None, note: Callable[[str], None]) -> Desired | None:
+    """What the document desires, on hold if its profile says so."""
+    if document is None or not document.profile_url:
+        return document.desired if document is not None else None
     try:
         found = sources.artifacts.fetch(
             [document.profile_url], limit=artifacts_profile.SIZE, what="the artifacts profile", total=PROFILE_TOTAL

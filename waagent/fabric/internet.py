@@ -7,7 +7,7 @@
 
 The proxy is the one that proxies.py chooses, with its user and password; certificates are checked by the system's
 store; redirects are not followed; a body is limited in size and in time. requests is imported with the first
-request.
+request, or on the side after prepare().
 
 A download that breaks off is continued at once where it ended (Range, If-Range) when the server gave a strong ETag,
 as long as every try brings some more of it; a server that has another version by now sends the whole again.
@@ -68,6 +68,12 @@ class Internet:
         self._environment = environment or {}
         self._authorities = authorities
         self._session: requests.Session | None = None
+
+    def prepare(self) -> None:
+        """Begin to load what the first request needs, while this process waits for something else."""
+        import threading
+
+        threading.Thread(target=__import__, args=("requests",), daemon=True).start()
 
     def request(
         self,

@@ -54,10 +54,12 @@ def run_child(
     limit: float,
     watch: Watch | None = None,
     told: Callable[[bytes], None] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Ended:
     """Run body in a forked child until it ends or the limit (seconds) is over; say() gets each line of output.
 
-    told() may run other children; it gets the lines that come before the result.
+    told() may run other children; it gets the lines that come before the result. meanwhile() is called once the
+    child is on its way.
 
     Raises OSError when the machine has no room for another process.
     """
@@ -75,6 +77,7 @@ def run_child(
     if child == 0:
         _become_child(body, output_write, result_write, answers_read, watch)
     _close(output_write, result_write, answers_read)
+    meanwhile()
 
     def tell(line: bytes) -> None:
         if told is not None:

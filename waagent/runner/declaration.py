@@ -24,7 +24,7 @@ _HEADER = re.compile(rb"^[ \t]*(?:#|//|--|;|%)[ \t]*waagent:[ \t]*(\{.*\})[ \t]*
 KEYS = (
     "summary", "frequency", "every", "on", "when", "limit", "on-failure", "before", "after", "secrets", "distros",
 )  # fmt: skip
-_LISTS = ("on", "when", "secrets", "distros", "reads")
+_LISTS = ("on", "when", "secrets", "distros", "reads", "imports")
 
 
 class Declaration(NamedTuple):

@@ -11,6 +11,7 @@ it besides (finding out whether it runs, starting it, keeping facts and records)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from waagent.errors import StageError, WaagentError
 from waagent.instance.store import Store, find
 from waagent.module import Context, Module, StepResult
-from waagent.runner import definition, durations, periodic, program, python_step, steps
+from waagent.runner import definition, durations, libraries, periodic, program, python_step, steps
 from waagent.runner.child import run_child
 from waagent.runner.guard import Minded
 from waagent.runner.journal import Journal
@@ -147,6 +148,7 @@ class _Run:
         self.records: list[dict[str, Any]] = []
         self.unfinished: list[StepResult] = []
         self.began = system.clock.monotonic()
+        self._load: Callable[[], None] = lambda: None
         self._mark = system.clock.boot()  # up to here time is accounted for
 
     def run(self) -> StageOutcome:
@@ -202,7 +204,7 @@ class _Run:
     def _run_steps(self) -> bool:
         any_failed = False
         earlier = self._earlier()
-        for step in self.listing.steps:
+        for place, step in enumerate(self.listing.steps, 1):
             try:
                 if not self._selected(step):
                     continue
@@ -210,6 +212,7 @@ class _Run:
                 self._unusable(step, error)
                 any_failed = True
                 continue
+            self._load = libraries.loader(self._due(self.listing.steps[place:]))
             failed = earlier[step.name] if step.name in earlier else self._one(step)
             any_failed = any_failed or failed
             if failed and self._rule(step) == "stop":
@@ -236,6 +239,15 @@ class _Run:
         if self.wish.only:
             return step.name in self.wish.only
         return self.schedule is None or self.schedule.wanted(step, self.wish.event)
+
+    def _due(self, later: tuple[Step, ...]) -> list[Step]:
+        """Those of them that will have their turn, as far as is known."""
+        due = []
+        for step in later:
+            with contextlib.suppress(StageError):
+                if step.module.imports and self._selected(step):
+                    due.append(step)
+        return due
 
     def _unusable(self, step: Step, error: StageError) -> None:
         """A step of which it cannot be known when it runs."""
@@ -407,7 +419,7 @@ class _Run:
                 return program.run(step, ctx, limit, say, attempt=attempt, first_boot=first, watch=watch)
             ended = run_child(
                 lambda result, answers: python_step.body(step, ctx, result, answers if heard else -1), say, limit,
-                watch, self._announced if heard else None,
+                watch, self._announced if heard else None, self._load,
             )  # fmt: skip
         except (WaagentError, OSError) as error:
             return Report("failed", f"cannot start {step.path}: {error}", "system refused")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.extensions.conftest import Bed, multi, settings, single
+from waagent.extensions import journal
 from waagent.extensions.commands import LIMITS
 from waagent.extensions.journal import Journal
 from waagent.extensions.plan import Update
@@ -354,3 +355,23 @@ def test_a_journal_that_cannot_be_written_starts_no_command(bed: Bed, monkeypatc
     monkeypatch.undo()
     bed.process(single(NAME, sequence=1))
     assert bed.verbs() == ["enable"]
+
+
+def test_only_updates_make_the_journal_wait_for_the_disk(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    durable: list[bool] = []
+    save = journal.save_json
+
+    def watched(*words: Any, **more: Any) -> None:
+        durable.append(more["durable"])
+        save(*words, **more)
+
+    monkeypatch.setattr(journal, "save_json", watched)
+    kept = Journal(bed.system, bed.layout)
+    kept.begin("incarnation:1")
+    kept.update(NAME, Update("1.0.0", "1.1.0", {}))
+    kept.save()
+    Journal(bed.system, bed.layout).begin("incarnation:2")  # another process finds the update on disk
+    kept.forget_update(NAME)
+    kept.save()  # that it is over has to last, too
+    kept.save()
+    assert durable == [False, True, True, True, False]

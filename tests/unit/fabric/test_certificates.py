@@ -7,9 +7,11 @@ import hashlib
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -117,6 +119,17 @@ def test_a_damaged_pair_is_made_anew(machine: System, damage: object) -> None:
     assert second.made
     assert second.header != first.header
     assert not certificates.ensure_transport(machine, LIB).made
+
+
+def test_a_pair_is_looked_into_once_in_a_boot(machine: System, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = certificates.ensure_transport(machine, LIB)
+    certificates.ensure_transport(machine, LIB)
+    with monkeypatch.context() as no_library:
+        no_library.setitem(sys.modules, "cryptography", None)
+        assert certificates.ensure_transport(machine, LIB) == (first.header, False)
+        machine.path(certificates.CHECKED).write_text("nonsense")
+        with pytest.raises(ImportError):
+            certificates.ensure_transport(machine, LIB)
 
 
 def test_a_pair_without_key_identifier_is_made_anew(machine: System) -> None:
@@ -237,3 +250,33 @@ def test_systems_without_memory_files(machine: System, keys: Keys, monkeypatch: 
     bundle = certificates.open_bundle(machine, envelope(machine, keys.bundle("tenant")), LIB, OPENSSL)
     assert [thumbprint for thumbprint, _, _ in bundle.certificates] == [tenant]
     assert names(machine) == ["TransportCert.pem", "TransportPrivate.pem"]
+
+
+def test_pairs_that_are_known_are_not_computed_again(machine: System, keys: Keys) -> None:
+    certificates.ensure_transport(machine, LIB)
+    first, other = keys.make("first"), keys.make("other")
+    for bundle, programs in (("first", 4), ("first", 2), ("other", 4), ("first", 2)):
+        asked: list[str] = []
+        execute = machine._execute
+
+        def counted(argv: tuple[str, ...], *rest: Any, real: Any = execute, asked: list[str] = asked) -> Result:
+            asked.append(argv[1])
+            result: Result = real(argv, *rest)
+            return result
+
+        machine._execute = counted
+        opened = certificates.open_bundle(machine, envelope(machine, keys.bundle(bundle)), LIB, OPENSSL)
+        machine._execute = execute
+        certificates.store(machine, opened, LIB)
+        assert [(one[0], bool(one[2])) for one in opened.certificates] == [(first if bundle == "first" else other, True)]
+        assert len(asked) == programs, asked
+
+
+def test_a_known_key_under_a_new_certificate_is_matched_all_the_same(machine: System, keys: Keys) -> None:
+    certificates.ensure_transport(machine, LIB)
+    keys.make("first")
+    for names in (("first",), ("first", "renewed")):
+        renewed = keys.make("renewed", key="first")
+        opened = certificates.open_bundle(machine, envelope(machine, keys.bundle(*names)), LIB, OPENSSL)
+        stored = certificates.store(machine, opened, LIB)
+    assert certificates.Certificate(renewed, True) in stored
