@@ -3,7 +3,7 @@
     with VmBed() as bed:
         bed.vm          VirtualMachine, off; also as bed.guest, so that what can do with any guest need not ask
         bed.fabric, bed.network, bed.ssh, bed.make_key    as in every bed
-        bed.dhcp        LeaseServer: gives the machine its address and, in option 245, the wire server's
+        bed.dhcp        Dhcp: gives the machine its address and, in option 245, the wire server's
         bed.machine(media="udf", …)   order the machine; its document lies in the drive as a disc of that kind.
                         None: no disc; bed.disc(kind) makes one to insert later
 
@@ -20,8 +20,8 @@ from typing import Any, Optional
 
 from bed import discs, network, package, vm_image
 from bed.bed import Bed, sweep, termination_is_an_exception
+from bed.dhcp import Dhcp
 from bed.fabric import Fabric
-from bed.lease_server import LeaseServer
 from bed.network import WIRE_SERVER
 from bed.vm import VirtualMachine
 from bed.vm_network import BridgedNetwork
@@ -50,7 +50,7 @@ class VmBed(Bed):
             exits.callback(wire.close)
             wire.open()
             self.fabric = exits.enter_context(Fabric(wire.fabric, self.wire_server))
-            self.dhcp = exits.enter_context(LeaseServer(wire, self.directory, f"--dhcp-option-force=245,{self.wire_server}"))
+            self.dhcp = exits.enter_context(Dhcp(wire, self.directory, [f"--dhcp-option-force=245,{self.wire_server}"]))
             disk = self.directory / "os"
             subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(image), str(disk)], check=True)
             self.vm = VirtualMachine(disk, kernel, wire.in_fabric(), wire.tap, self.token, self.directory)

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from bed import Bed, package, tree
-from bed.lease_server import LeaseServer
+from bed import Bed, Dhcp, package, tree
 
 from waagent.simulator import Machine
 
@@ -57,7 +56,7 @@ def layers() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def vm(layers: list[Path]) -> Iterator[Provisioned]:
-    with Bed(layers=layers) as bed, LeaseServer(bed.network, bed.directory):
+    with Bed(layers=layers) as bed, Dhcp(bed.network, bed.directory, options=()):
         prepare(bed)
         private, public = bed.make_key()
         mac = bed.network.mac().replace(":", "").upper()
@@ -141,7 +140,7 @@ def test_another_boot_provisions_nothing_and_tells_nothing(vm: Provisioned) -> N
 
 def test_provisioning_by_both_is_refused_and_reported(layers: list[Path]) -> None:
     """Row 60: Provisioning.Agent=waagent on a machine where cloud-init is enabled."""
-    with Bed(layers=layers) as bed, LeaseServer(bed.network, bed.directory):
+    with Bed(layers=layers) as bed, Dhcp(bed.network, bed.directory, options=()):
         prepare(bed)
         bed.guest.write("/etc/waagent.conf.d/10-agent.conf", "Provisioning.Agent=waagent\n")
         machine = bed.machine(user="ada", host_name="vm-both", mac_address=bed.network.mac().replace(":", "").upper())

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from bed import Bed, package, tree
+from bed import Bed, Dhcp, package, tree
 from bed.fabric import inside
-from bed.lease_server import LeaseServer
 from bed.network import GUEST_ADDRESS
 
 from waagent.simulator import Machine
@@ -77,7 +76,7 @@ CLIENTS = {
 class Connected(NamedTuple):
     bed: Bed
     client: Client
-    server: LeaseServer
+    server: Dhcp
     machine: Machine
 
 
@@ -93,7 +92,7 @@ def vm(request: pytest.FixtureRequest, layers: list[Path]) -> Iterator[Connected
     # A machine may write the settings of its network; a container may only when it is told so.
     patch = pytest.MonkeyPatch()
     patch.setenv("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
-    with patch.context(), Bed(layers=layers) as bed, LeaseServer(bed.network, bed.directory) as server:
+    with patch.context(), Bed(layers=layers) as bed, Dhcp(bed.network, bed.directory, options=()) as server:
         guest = bed.guest
         guest.succeed("rm -f /etc/systemd/network/*; mkdir -p /etc/waagent/hooks.d/on-hostname-changed")
         guest.succeed(f"systemctl disable --quiet {' '.join(SERVICES)} systemd-networkd.socket")

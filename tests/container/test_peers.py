@@ -55,7 +55,7 @@ def refused(bed: Bed) -> list[str]:
 
 @pytest.fixture(scope="module")
 def incumbent() -> Iterator[Bed]:
-    with Bed(layers=[tree.base("bookworm", "waagent")]) as bed, Dhcp(bed.network, bed.directory / "dhcp.log"):
+    with Bed(layers=[tree.base("bookworm", "waagent")]) as bed, Dhcp(bed.network, bed.directory):
         give_firmware(bed)
         conf = "s/^Provisioning.Agent=.*/Provisioning.Agent=waagent/"
         bed.guest.succeed(["sed", "-i", conf, "/etc/waagent.conf"])
@@ -126,7 +126,7 @@ def test_incumbent_and_fabric_have_no_complaint(incumbent: Bed, provisioned: tup
 
 @pytest.fixture
 def cloud_init() -> Iterator[Bed]:
-    with Bed(layers=[tree.base("bookworm", "cloud-init")]) as bed, Dhcp(bed.network, bed.directory / "dhcp.log"):
+    with Bed(layers=[tree.base("bookworm", "cloud-init")]) as bed, Dhcp(bed.network, bed.directory):
         give_firmware(bed)
         # A container would not ask the firmware at all.
         detect = '#!/bin/sh\ncase "$*" in *-c*) echo none; exit 1 ;; esac\necho microsoft\n'
