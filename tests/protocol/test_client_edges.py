@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,27 +10,10 @@ import pytest
 from tests.protocol.talk import LIB, Talk
 from waagent.errors import FabricError, FabricRejected, FabricUnreachable
 from waagent.fabric import blobs, health
-from waagent.simulator import Simulator
+from waagent.fabric.poll import Known
 
 EXTENSION = {"name": "Contoso.Sim.Monitor", "version": "1.9.1", "public": {"a": 1}, "protected": {"s": 2}}
 USER = {"name": "jit", "password": "pw", "expiration": "Wed, 25 Nov 2026 18:00:00 GMT"}
-
-
-@pytest.fixture
-def sim() -> Iterator[Any]:
-    with Simulator() as sim:
-        yield sim
-        assert not sim.errors
-
-
-@pytest.fixture
-def vm(sim: Any) -> Any:
-    return sim.machine("vm01")
-
-
-@pytest.fixture
-def talk(tmp_path: Path, sim: Any, vm: Any) -> Talk:
-    return Talk(tmp_path, sim)
 
 
 # -- certificates and remote users ------------------------------------------------------------------------------
@@ -179,6 +160,19 @@ def test_bad_input_of_the_goal_state(talk: Talk, sim: Any, vm: Any, case: str) -
     _, state = talk.session.update()
     assert state.desired is not None
     assert state.desired.handlers == ()
+
+
+def test_a_config_name_that_was_cut_off_stays_the_one_before(talk: Talk, sim: Any, vm: Any) -> None:
+    vm.publish(extensions=[EXTENSION])
+    talk.session.update()
+    known = talk.known()
+    sim.fault("/machine/?comp=goalstate", content="cut-xml")
+    polled = talk.poll(known)
+    assert (polled.known.config_name, polled.moved) == (known.config_name, False)
+    # Nobody who does not know it asks the host plugin, which would refuse.
+    count = len(sim.requests.select(path="/vmSettings"))
+    talk.poll(Known())
+    assert len(sim.requests.select(path="/vmSettings")) == count
 
 
 def test_unknown_elements_and_attributes_do_not_matter(talk: Talk, sim: Any, vm: Any) -> None:

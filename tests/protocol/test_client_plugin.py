@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +18,6 @@ from waagent.simulator import Simulator
 
 EXTENSION = {"name": "Contoso.Sim.Monitor", "version": "1.9.1", "public": {"a": 1}, "protected": {"s": 2}}
 VM_SETTINGS = "/vmSettings"
-
-
-@pytest.fixture
-def sim() -> Iterator[Any]:
-    with Simulator() as sim:
-        yield sim
-        assert not sim.violations
-        assert not sim.errors
-
-
-@pytest.fixture
-def vm(sim: Any) -> Any:
-    return sim.machine("vm01")
-
-
-@pytest.fixture
-def talk(tmp_path: Path, sim: Any, vm: Any) -> Talk:
-    return Talk(tmp_path, sim)
 
 
 def payload(talk: Talk, filler: int = 0) -> bytes:

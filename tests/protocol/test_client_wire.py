@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +16,6 @@ from waagent.system.http import Http
 
 GOAL_STATE = "/machine/?comp=goalstate"
 BRIEF = Policy(attempts=2, base=1.0)
-
-
-@pytest.fixture
-def sim() -> Iterator[Any]:
-    with Simulator() as sim:
-        yield sim
-        assert not sim.violations
-        assert not sim.errors
-
-
-@pytest.fixture
-def vm(sim: Any) -> Any:
-    return sim.machine("vm01")
-
-
-@pytest.fixture
-def talk(tmp_path: Path, sim: Any, vm: Any) -> Talk:
-    return Talk(tmp_path, sim)
 
 
 # -- versions and discovery -------------------------------------------------------------------------------------

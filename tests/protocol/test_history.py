@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,29 +12,10 @@ import pytest
 from tests.protocol.talk import LIB, Talk
 from tests.unit.fabric.samples import sample
 from waagent.fabric import history
-from waagent.simulator import Simulator
 
 FOLDER = f"{LIB}/history"
 EXTENSION = {"name": "Contoso.Sim.Monitor", "version": "1.9.1", "public": {"a": 1}, "protected": {"s": 2}}
 USER = {"name": "jit", "password": "pw", "expiration": "Wed, 25 Nov 2026 18:00:00 GMT"}
-
-
-@pytest.fixture
-def sim() -> Iterator[Any]:
-    with Simulator() as sim:
-        yield sim
-        assert not sim.violations
-        assert not sim.errors
-
-
-@pytest.fixture
-def vm(sim: Any) -> Any:
-    return sim.machine("vm01")
-
-
-@pytest.fixture
-def talk(tmp_path: Path, sim: Any, vm: Any) -> Talk:
-    return Talk(tmp_path, sim)
 
 
 def test_an_entry_for_each_change_the_older_ones_packed(talk: Talk, vm: Any) -> None:

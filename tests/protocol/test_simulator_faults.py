@@ -10,25 +10,14 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from waagent.simulator import Simulator, SimulatorError, make_certificate
+from waagent.simulator import Simulator, SimulatorError
 
 from .simulator_client import WIRE, XML, ask, goal_state, health, plugin_headers, transport
 
 GOAL_STATE = "/machine/?comp=goalstate"
 
 
-@pytest.fixture(scope="module")
-def certificate():
-    return make_certificate("Simulated Fabric Certificate Generator", "TenantEncryptionCert", domain=True)
-
-
-@pytest.fixture
-def sim(certificate):
-    with Simulator(shared_certificate=certificate) as simulator:
-        simulator.machine("vm01")
-        yield simulator
-        assert simulator.errors == []
-        assert not simulator.violations
+pytestmark = pytest.mark.usefixtures("vm")
 
 
 def goal(sim):

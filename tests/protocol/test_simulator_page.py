@@ -11,11 +11,11 @@ import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from waagent.simulator import Machine, Simulator
-from waagent.simulator.keys import make_certificate
 
 from . import browser
 from .browser import Browser
@@ -52,8 +52,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 @pytest.fixture
-def sim() -> Iterator[Simulator]:
-    certificate = make_certificate("x", "TenantEncryptionCert", domain=True)
+def sim(certificate: Any) -> Iterator[Simulator]:
     with Simulator(control_port=0, shared_certificate=certificate) as made:
         yield made
 

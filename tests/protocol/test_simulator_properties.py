@@ -12,7 +12,7 @@ hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
-from waagent.simulator import Simulator, SimulatorError, make_certificate, zip_directory  # noqa: E402
+from waagent.simulator import Simulator, SimulatorError, zip_directory  # noqa: E402
 from waagent.simulator.goal_state import Extension, Goal  # noqa: E402
 from waagent.simulator.machine import Machine  # noqa: E402
 
@@ -34,11 +34,6 @@ EXTENSION = st.one_of(
     st.fixed_dictionaries({"name": NAME, "version": VERSION, "instances": st.lists(
         INSTANCE, min_size=1, max_size=3, unique_by=lambda one: one["name"])}))
 EXTENSIONS = st.lists(EXTENSION, max_size=4, unique_by=lambda one: one["name"])
-
-
-@pytest.fixture(scope="module")
-def certificate():
-    return make_certificate("Simulated Fabric Certificate Generator", "TenantEncryptionCert", domain=True)
 
 
 @pytest.fixture(scope="module")

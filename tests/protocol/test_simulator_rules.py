@@ -9,7 +9,7 @@ from typing import Any, Callable, NamedTuple, Optional
 
 import pytest
 
-from waagent.simulator import RULES, Simulator, make_certificate
+from waagent.simulator import RULES, Simulator
 
 from .simulator_client import (
     WIRE,
@@ -63,11 +63,6 @@ class Scene:
 
     def certificate(self, identifier: bool = True) -> str:
         return transport(self.tmp_path, subject_key_identifier=identifier)[2]
-
-
-@pytest.fixture(scope="module")
-def certificate():
-    return make_certificate("Simulated Fabric Certificate Generator", "TenantEncryptionCert", domain=True)
 
 
 @pytest.fixture

@@ -136,11 +136,12 @@ def poll(http: Http, endpoint: Endpoint, known: Known, fast_track: bool, *, now:
     except (FabricUnreachable, FabricRejected, GoalStateInvalid) as error:
         errors.append(error)
     else:
-        fresh = fresh.but(**{name: value for name, value in ids.items() if name != "incarnation"})
+        # A config name that is not there is that of an answer cut short: the one before stays.
+        fresh = fresh.but(**{name: value for name, value in ids.items() if value and name != "incarnation"})
         # A disk made from an image may remember another machine's goal state of the same number.
         if (ids["incarnation"], ids["instance_id"]) != (known.incarnation, known.instance_id):
             changed.append("incarnation")
-    if fast_track and fresh.container_id and now >= fresh.ask_vm_settings_at:
+    if fast_track and fresh.container_id and fresh.config_name and now >= fresh.ask_vm_settings_at:
         try:
             if _vm_settings_changed(http, endpoint, fresh, now):
                 changed.append("vm-settings")
@@ -215,7 +216,7 @@ def _vm_settings_changed(http: Http, endpoint: Endpoint, fresh: Known, now: floa
     url = endpoint.plugin("/vmSettings")
     if response.status == 410:
         for name, value in _ids(http, endpoint).items():
-            if name != "incarnation":
+            if value and name != "incarnation":
                 setattr(fresh, name, value)
         response = _ask(http, endpoint, fresh)
     if response.status == 304:
