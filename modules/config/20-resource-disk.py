@@ -4,9 +4,14 @@ The disk is scratch space. It survives a reboot and is replaced, empty, when the
 replaced disk arrives with one NTFS partition. What it holds is looked at anew at each boot, and data of the owner
 is never touched: what has a file system is mounted as it is, and what cannot be told from data is left alone.
 
-Reads     ResourceDisk.Format, .Filesystem, .MountPoint, .MountOptions, .Device
-Changes   the table and the file system of a fresh disk; a mount; a warning file on the disk
-Publishes resource_disk.device, .partition, .mount_point, .filesystem
+It has one owner: this agent, cloud-init where an entry in /etc/fstab says so, or the administrator
+(ResourceDisk.Format=n). Whoever it is, where it is mounted is published for the step swap. /etc/fstab is never
+written: the disk is found anew at each boot, by what it is and not by its name.
+
+Reads     ResourceDisk.Format, .Filesystem, .MountPoint, .MountOptions, .Device, .Stripe; /etc/fstab
+Changes   the table and the file system of a fresh disk; an array of several fresh NVMe disks; a mount; a warning
+          file on the disk
+Publishes resource_disk.owner, .device, .partition, .mount_point, .filesystem
 Skips     when ResourceDisk.Format=n; when the VM size has no such disk; when cloud-init looks after it
 Fails     DiskError that says what was found and what to do
 """
@@ -14,7 +19,7 @@ Fails     DiskError that says what was found and what to do
 from __future__ import annotations
 
 from waagent.errors import DiskError
-from waagent.machine import disks, mounts
+from waagent.machine import disk_search, disks, fstab, mounts, stripe
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
 MODULE = Module(
@@ -36,12 +41,26 @@ https://learn.microsoft.com/azure/virtual-machines/managed-disks-overview
 
 
 def run(ctx: Context) -> Outcome:
-    reason, device = _device(ctx)
-    if device is None:
+    method = ctx.profile.text("resource-disk.method")
+    if method not in ("linux", "openwrt"):
+        return skipped(f"disks of this system ({method}) are looked after by a step of its own")
+    ours = ctx.config.switch("ResourceDisk.Format")
+    found = _candidates(ctx, ours)
+    if not found:
         ctx.publish("resource_disk", None)
-        return skipped(reason)
-    system = ctx.system
-    mounted = mounts.of(system, device, *disks.parts_of(system, device))
+        return skipped("this VM size has no resource disk" if ours else "ResourceDisk.Format=n")
+    system, device = ctx.system, found[0]
+    entry = fstab.entry_of(system, *disks.above(system, device))
+    if not ours or (entry is not None and entry.is_cloud_inits):
+        _publish_of_others(ctx, device, "administrator" if not ours else "cloud-init")
+        return skipped("ResourceDisk.Format=n" if not ours else
+                       "cloud-init looks after the resource disk (it is in /etc/fstab)")  # fmt: skip
+    if entry is not None and not entry.is_stable:
+        ctx.note(f"/etc/fstab names {entry.device}, which may be another disk at the next boot, or none: "
+                 "/dev/disk/azure/resource-part1 with the option nofail is safe")  # fmt: skip
+    if len(found) > 1:
+        device = _of_several(ctx, found)
+    mounted = mounts.of(system, *disks.above(system, device))
     if mounted is not None:
         wrote = _warn(ctx, mounted.directory)
         _publish(ctx, device, mounted.device, mounted.directory, mounted.filesystem)
@@ -87,27 +106,22 @@ def _let_go_of_nothing(ctx: Context, directory: str) -> bool:
     return ctx.system.run("umount", directory, ok=None).status == 0
 
 
-def _device(ctx: Context) -> tuple[str, str | None]:
-    """The disk, or why there is nothing to do."""
-    method = ctx.profile.text("resource-disk.method")
-    if not ctx.config.switch("ResourceDisk.Format"):
-        return "ResourceDisk.Format=n", None
-    if method not in ("linux", "openwrt"):
-        return f"disks of this system ({method}) are looked after by a module of its own", None
-    if _is_cloud_inits(ctx):
-        return "cloud-init looks after the resource disk (it is in /etc/fstab)", None
-    device = disks.resource_disk(ctx.system, ctx.config.text("ResourceDisk.Device"))
-    return "this VM size has no resource disk", device
-
-
-def _is_cloud_inits(ctx: Context) -> bool:
-    """One owner of the disk: never both."""
+def _candidates(ctx: Context, ours: bool) -> list[str]:
     try:
-        lines = ctx.system.read_text("/etc/fstab").splitlines()
-    except OSError:
-        return False
-    names = ("/dev/disk/cloud/azure_resource", "/dev/disk/azure/resource")
-    return any(line.startswith(names) and "comment=cloudconfig" in line for line in lines)
+        return disk_search.candidates(ctx.system, ctx.config.text("ResourceDisk.Device"))
+    except DiskError:
+        if ours:
+            raise
+        return []  # a wrong name does no harm where the disk is not to be touched
+
+
+def _of_several(ctx: Context, found: list[str]) -> str:
+    """One array of all of them where that is asked for, else the first."""
+    if ctx.config.switch("ResourceDisk.Stripe"):
+        return stripe.have(ctx.system, [disks.inspect(ctx.system, device) for device in found])
+    ctx.note(f"of {len(found)} local disks {found[0]} is used and {', '.join(found[1:])} left: "
+             "ResourceDisk.Stripe=y makes one of them, ResourceDisk.Device names one")  # fmt: skip
+    return found[0]
 
 
 def _require_free(ctx: Context, directory: str) -> None:
@@ -185,7 +199,19 @@ def _warn(ctx: Context, directory: str) -> bool:
     return ctx.system.write(f"{directory}/{WARNING_FILE}", WARNING, mode=0o644)
 
 
-def _publish(ctx: Context, device: str, partition: str, directory: str, filesystem: str) -> None:
-    told = {"device": device, "partition": partition, "mount_point": directory, "filesystem": filesystem}
+def _publish_of_others(ctx: Context, device: str, owner: str) -> None:
+    """Where somebody else mounted it, if anywhere."""
+    mounted = mounts.of(ctx.system, *disks.above(ctx.system, device))
+    if mounted is None:
+        ctx.publish("resource_disk", {"owner": owner, "device": device})
+    else:
+        _publish(ctx, device, mounted.device, mounted.directory, mounted.filesystem, owner)
+
+
+def _publish(
+    ctx: Context, device: str, partition: str, directory: str, filesystem: str, owner: str = "waagent"
+) -> None:
+    told = {"owner": owner, "device": device, "partition": partition, "mount_point": directory}
+    told["filesystem"] = filesystem
     if told != ctx.facts.get("resource_disk"):
         ctx.publish("resource_disk", told)

@@ -64,7 +64,7 @@ def test_row_71_the_platforms_fresh_disk_is_made_ours(module, ctx, script, disk)
     warning = ctx.system.path(f"{POINT}/DATALOSS_WARNING_README.txt").read_text()
     assert "can be lost at any time" in warning
     assert ctx.published["resource_disk"] == {
-        "device": "/dev/sdb", "partition": "/dev/sdb1", "mount_point": POINT, "filesystem": "ext4",
+        "owner": "waagent", "device": "/dev/sdb", "partition": "/dev/sdb1", "mount_point": POINT, "filesystem": "ext4",
     }  # fmt: skip
     assert disks.intended(ctx.system, ctx.lib) == ""
 
@@ -150,16 +150,185 @@ def test_row_70_a_size_without_one_is_skipped(module, ctx):
     assert ctx.fact("resource_disk.mount_point") is None
 
 
-def test_what_the_admin_switches_off_is_not_looked_at(module, ctx, declared, script, disk):
+def test_row_129_what_the_admin_switches_off_is_not_touched(module, ctx, declared, script, disk):
+    declared("ResourceDisk.Format=n\nResourceDisk.Device=/dev/nonsense")
+    assert module.run(ctx).message == "ResourceDisk.Format=n"
     declared("ResourceDisk.Format=n")
     assert module.run(ctx).message == "ResourceDisk.Format=n"
+    assert ctx.published["resource_disk"] == {"owner": "administrator", "device": "/dev/sdb"}
+    assert script.ran == [] and ctx.system.effects == []
+
+
+@pytest.mark.parametrize("named", ["/dev/disk/cloud/azure_resource-part1", "/dev/sdb1"])
+def test_row_126_one_owner_cloud_inits_disk_is_left_to_it(module, ctx, script, disk, put, named):
+    put("/etc/fstab", f"# made by\n{named} /mnt auto defaults,nofail,comment=cloudconfig 0 2\n")
+    assert module.run(ctx).message == "cloud-init looks after the resource disk (it is in /etc/fstab)"
+    disk.mounted(point="/mnt")
+    module.run(ctx)
+    assert ctx.published["resource_disk"]["owner"] == "cloud-init"
+    assert ctx.published["resource_disk"]["mount_point"] == "/mnt"
+    assert script.ran == [] and ctx.system.effects == []
+
+
+def test_row_126_an_entry_of_cloud_init_for_another_disk_does_not_count(module, ctx, disk, put):
+    put("/etc/fstab", "/dev/sdc1 /data auto defaults,nofail,comment=cloudconfig 0 2\n")
+    assert module.run(ctx).kind == "changed"
+    assert ctx.published["resource_disk"]["owner"] == "waagent"
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [("/dev/sdb1 /mnt/resource auto defaults,nofail 0 2", True),
+     ("/dev/disk/azure/resource-part1 /mnt/resource auto defaults 0 2", True),
+     ("/dev/disk/azure/resource-part1 /mnt/resource auto defaults,nofail 0 2", False)],
+)  # fmt: skip
+def test_row_128_an_entry_by_a_name_that_changes_is_told_and_left(module, ctx, disk, put, entry, told):
+    file = put("/etc/fstab", f"{entry}\n")
+    assert module.run(ctx).kind == "changed"
+    assert any("/dev/disk/azure/resource-part1 with the option nofail is safe" in note for note in ctx.notes) == told
+    assert file.read_text() == f"{entry}\n"
+
+
+def test_row_122_a_mapping_over_the_disk_that_is_mounted_is_used_as_it_is(module, ctx, script, disk, put):
+    """A disk that somebody encrypted: dm-0 on its partition is mounted."""
+    disk("TYPE=crypto_LUKS\n")
+    put("/sys/block/sdb/sdb1/holders/dm-0")
+    put("/dev/dm-0")
+    put(f"{POINT}/x")
+    (ctx.system.path("/dev") / "mapper").mkdir()
+    (ctx.system.path("/dev/mapper") / "resourceencrypt").symlink_to("../dm-0")
+    disk.mounted("/dev/mapper/resourceencrypt")
+    assert module.run(ctx).kind == "changed"  # the warning
+    assert ctx.published["resource_disk"]["partition"] == "/dev/mapper/resourceencrypt"
     assert script.ran == []
 
 
-def test_one_owner_cloud_inits_disk_is_left_to_it(module, ctx, script, disk, put):
-    put("/etc/fstab", "/dev/disk/cloud/azure_resource-part1 /mnt auto defaults,nofail,comment=cloudconfig 0 2\n")
-    assert module.run(ctx).kind == "skipped"
-    assert script.ran == []
+def test_a_disk_that_goes_while_it_is_formatted_is_told(module, ctx, script, disk):
+    script.on(*MKFS, status=1, stderr="mkfs.ext4: Input/output error", effect=ctx.system.path("/dev/sdb1").unlink)
+    with pytest.raises(DiskError, match=r"Input/output error.*; /dev/sdb1 has gone meanwhile"):
+        module.run(ctx)
+    assert not did(script, *MOUNT)
+
+
+def test_a_table_that_is_cut_off_is_made_anew_at_the_next_boot(module, ctx, script, disk):
+    (ctx.system.path("/sys/block/sdb/sdb1") / "size").unlink()
+    ctx.system.path("/sys/block/sdb/sdb1").rmdir()
+    script.on("blkid", "-p", "-o", "export", "/dev/sdb", status=2)
+    script.on(*TABLE, status=1, stderr="sfdisk: Input/output error")
+    with pytest.raises(DiskError, match=r"cannot partition /dev/sdb: .*the next boot tries again"):
+        module.run(ctx)
+    # The table is half written: blkid sees one, and no partition; the disk is not blank any more.
+    script.on("blkid", "-p", "-o", "export", "/dev/sdb", stdout="PTTYPE=dos\n")
+    script.on(*TABLE, effect=lambda: disk("PART_ENTRY_UUID=12-01\n"))
+    assert module.run(ctx).message.startswith("made ext4")
+
+
+def test_a_directory_with_files_is_mounted_over_and_told(module, ctx, disk, put):
+    put(f"{POINT}/notes.txt")
+    assert module.run(ctx).kind == "changed"
+    assert any("/mnt/resource is not empty" in note for note in ctx.notes)
+
+
+@pytest.mark.parametrize("filesystem", ["xfs", "btrfs", "ext3"])
+def test_row_84_any_file_system_with_an_mkfs_is_made(module, ctx, declared, script, disk, program, filesystem):
+    declared(f"ResourceDisk.Filesystem={filesystem}\nResourceDisk.MountOptions=noatime,nodev")
+    program(f"mkfs.{filesystem}")
+    script.on(f"mkfs.{filesystem}", "-F" if filesystem == "ext3" else "-f", "/dev/sdb1")
+    script.on("mount", "-o", "noatime,nodev", "-t", filesystem, "/dev/sdb1", POINT)
+    assert module.run(ctx).message == f"made {filesystem} on /dev/sdb1 and mounted it on /mnt/resource"
+
+
+# -- several local disks ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(ctx, script, put, program):
+    """Two local NVMe disks that are blank; whole("…") says what blkid finds on both."""
+    program("blkid", "mkfs.ext4", "sfdisk", "blockdev")
+    for name in ("nvme1n1", "nvme2n1"):
+        put(f"/sys/block/{name}/device/model", "Microsoft NVMe Direct Disk v2\n")
+        put(f"/dev/{name}", b"\0" * 1024)
+    put("/proc/self/mounts", "/dev/sda1 / ext4 rw 0 0\n")
+
+    def whole(*found: str) -> None:
+        for name, told in zip(("nvme1n1", "nvme2n1"), found):
+            script.on("blkid", "-p", "-o", "export", f"/dev/{name}", status=0 if told else 2, stdout=told)
+
+    def array() -> None:
+        put("/dev/md127", b"\0" * 1024)
+        put("/sys/block/md127/size", "83886080")
+        ctx.system.path("/dev/md").mkdir(exist_ok=True)
+        if not ctx.system.exists("/dev/md/waagent"):
+            (ctx.system.path("/dev/md") / "waagent").symlink_to("../md127")
+
+    def table(device: str) -> None:
+        put(f"/sys/block/{device}/{device}p1/size")
+        put(f"/dev/{device}p1")
+        script.on("blkid", "-p", "-o", "export", f"/dev/{device}p1", stdout="PART_ENTRY_UUID=12-01\n")
+
+    for device in ("nvme1n1", "md127"):
+        script.on("sfdisk", "--wipe", "always", "--wipe-partitions", "always", f"/dev/{device}",
+                  effect=lambda device=device: table(device))  # fmt: skip
+        script.on("mkfs.ext4", "-F", f"/dev/{device}p1")
+        script.on("mount", "-t", "ext4", f"/dev/{device}p1", POINT)
+    script.on("blkid", "-p", "-o", "export", "/dev/md127", status=2)
+    script.on(*CREATE, effect=array)
+    script.on("mdadm", "--assemble", "--run", "/dev/md/waagent", "/dev/nvme1n1", "/dev/nvme2n1", effect=array)
+    whole("", "")
+    whole.array = array
+    return whole
+
+
+CREATE = ("mdadm", "--create", "/dev/md/waagent", "--run", "--level=0", "--raid-devices=2", "--name=waagent",
+          "--homehost=any", "--metadata=1.2", "/dev/nvme1n1", "/dev/nvme2n1")  # fmt: skip
+MEMBER = "TYPE=linux_raid_member\nLABEL=any:waagent\n"
+
+
+def test_row_119_of_several_disks_the_first_is_used_and_the_others_are_told(module, ctx, several):
+    assert module.run(ctx).message == "made ext4 on /dev/nvme1n1p1 and mounted it on /mnt/resource"
+    assert any("of 2 local disks /dev/nvme1n1 is used and /dev/nvme2n1 left" in note for note in ctx.notes)
+
+
+@pytest.mark.parametrize(("found", "verb"), [("", "--create"), (MEMBER, "--assemble")])
+def test_row_119_several_disks_become_one_where_asked(module, ctx, declared, several, script, program, found, verb):
+    declared("ResourceDisk.Stripe=y")
+    program("mdadm")
+    several(found, found)
+    assert module.run(ctx).message == "made ext4 on /dev/md127p1 and mounted it on /mnt/resource"
+    assert [argv[1] for argv in script.ran if argv[0] == "mdadm"] == [verb]
+
+
+def test_row_119_an_array_that_runs_is_used(module, ctx, declared, several, script, put):
+    declared("ResourceDisk.Stripe=y")
+    several(MEMBER, MEMBER)
+    several.array()
+    for name in ("nvme1n1", "nvme2n1"):
+        put(f"/sys/block/{name}/holders/md127")
+    assert module.run(ctx).kind == "changed"
+    assert not [argv for argv in script.ran if argv[0] == "mdadm"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [("TYPE=ext4\n", "", "/dev/nvme1n1 holds ext4"), ("", "PTTYPE=gpt\n", "/dev/nvme2n1 holds a gpt partition table"),
+     (MEMBER, "", "some are blank and some are not")],
+)  # fmt: skip
+def test_row_119_disks_with_data_never_become_an_array(module, ctx, declared, several, script, program, first, second, why):
+    declared("ResourceDisk.Stripe=y")
+    program("mdadm")
+    several(first, second)
+    with pytest.raises(DiskError, match=f"{why}; data of the owner may be there, they are left as they are"):
+        module.run(ctx)
+    assert {argv[0] for argv in script.ran} == {"blkid"}
+
+
+def test_row_119_without_mdadm_nothing_is_begun(module, ctx, declared, several):
+    declared("ResourceDisk.Stripe=y")
+    with pytest.raises(DiskError, match=r"there is no mdadm; install it, or set ResourceDisk.Stripe=n"):
+        module.run(ctx)
+
+
+# -- left alone ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("names", [["thesis.doc"], ["System Volume Information", "backup"]])
@@ -265,7 +434,7 @@ def swap(ctx, script, put, monkeypatch, disk):
     return module
 
 
-def test_rows_79_swap_is_made_on_the_mounted_disk_once(module, ctx, declared, swap):
+def test_row_79_swap_is_made_on_the_mounted_disk_once(module, ctx, declared, swap):
     declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
     module.run(ctx)
     settle(ctx)
@@ -275,9 +444,39 @@ def test_rows_79_swap_is_made_on_the_mounted_disk_once(module, ctx, declared, sw
 
 
 @pytest.mark.parametrize("conf", ["", "ResourceDisk.EnableSwap=y\nResourceDisk.Format=n"])
-def test_swap_that_nobody_asked_for_is_not_made(ctx, declared, swap, script, conf):
+def test_swap_that_nobody_asked_for_or_has_no_place_is_not_made(ctx, declared, swap, script, conf):
     declared(conf)
     assert swap.run(ctx).kind == "skipped"
+    assert script.ran == []
+
+
+def test_row_121_swap_does_not_ask_who_mounted_the_disk(module, ctx, declared, swap, disk, put):
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100\nResourceDisk.Format=n")
+    put(f"{POINT}/x")
+    disk.mounted()
+    assert module.run(ctx).kind == "skipped"
+    settle(ctx)
+    assert swap.run(ctx).message == "/mnt/resource/swapfile is in use, 100 MiB"
+
+
+def test_row_122_swap_goes_to_whatever_is_mounted_where_the_disk_should_be(ctx, declared, swap, disk, put):
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
+    put(f"{POINT}/x")
+    disk.mounted("/dev/mapper/elsewhere")
+    assert swap.run(ctx).message == "/mnt/resource/swapfile is in use, 100 MiB"
+
+
+def test_row_123_a_disk_that_is_mounted_late_gets_its_swap_then(module, ctx, declared, swap, disk, put, script):
+    late = load_module("periodic/70-swap.py")
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
+    assert swap.run(ctx).kind == late.run(ctx).kind == "skipped"
+    settle(ctx)
+    put(f"{POINT}/x")
+    disk.mounted("/dev/mapper/resourceencrypt")
+    assert late.run(ctx).message == "/mnt/resource/swapfile is in use, 100 MiB"
+    settle(ctx)
+    script.ran.clear()
+    assert late.run(ctx).kind == "unchanged"
     assert script.ran == []
 
 
@@ -288,11 +487,41 @@ def test_swap_is_not_put_below_a_mount_point_without_mount(ctx, declared, swap, 
     assert script.ran == []
 
 
-def test_without_a_disk_swap_goes_to_the_os_disk_only_where_asked(ctx, declared, swap, script):
-    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
+FALLBACK = "ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100\nResourceDisk.SwapFallback=os"
+
+
+def test_row_130_without_a_disk_swap_goes_to_the_os_disk_only_where_asked(ctx, declared, swap, script):
+    declared(FALLBACK.rpartition("\n")[0])
     assert swap.run(ctx).kind == "skipped"
-    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100\nResourceDisk.SwapFallback=os")
+    declared(FALLBACK)
     assert swap.run(ctx).message == "/var/lib/waagent/swapfile is in use, 100 MiB"
+
+
+def test_row_130_the_os_disk_keeps_half_of_its_room(ctx, declared, swap, script, monkeypatch):
+    declared(FALLBACK)
+    monkeypatch.setattr(mounts, "free", lambda system, directory: 199 * 1024 * 1024)
+    with pytest.raises(DiskError, match="199 MiB are free on /var/lib/waagent, of which it may take 50%"):
+        swap.run(ctx)
+    assert script.ran == []
+
+
+def test_row_130_the_os_disk_gets_its_room_back(module, ctx, declared, swap, script, put):
+    declared(FALLBACK)
+    swap.run(ctx)
+    script.on("swapoff", "/var/lib/waagent/swapfile", effect=lambda: put("/proc/swaps", "Filename\n"))
+    module.run(ctx)
+    settle(ctx)
+    assert swap.run(ctx).message == "/mnt/resource/swapfile is in use, 100 MiB"
+    assert not ctx.system.exists("/var/lib/waagent/swapfile")
+
+
+def test_swap_that_has_to_be_encrypted_is_never_made_without(module, ctx, declared, swap, script):
+    declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100\nResourceDisk.EnableSwapEncryption=y")
+    module.run(ctx)
+    settle(ctx)
+    script.ran.clear()
+    assert swap.run(ctx).message.endswith("there is no cryptsetup: install it")
+    assert script.ran == []
 
 
 def test_row_83_swap_without_a_size_is_an_error(module, ctx, declared, swap):

@@ -1,13 +1,9 @@
-"""The resource disk: which one it is, what is on it, making a file system on it.
+"""What is on a disk that may be used as scratch space, what may be done with it, making a file system on it.
 
-    resource_disk(system, named)   its device, "/dev/sdb", or None where the VM size has none
     inspect(system, device)        Contents: what is on the disk, without writing to it
     verdict(contents, wanted)      Verdict(action, partition, filesystem, reason): what may be done with it
+    above(system, device)          the disk, its partitions, and what is built on them (dm-0, md0)
     partition, make_filesystem     the two things that destroy
-
-Which disk: named by the admin; else the one at port 1 of the IDE controller (generation 1) or at LUN 1 of the
-first SCSI controller (generation 2) of the VMBus; else the first NVMe disk that says it is local; else the one to
-which udev rules have given the platform's name. Never a disk that holds a part of the running system.
 
 What may be done (`action`):
 
@@ -23,7 +19,7 @@ find out: it mounts it read-only and asks `only_platform_files`.
 A power cut between making the table and making the file system leaves a partition that says nothing. The intent
 that was written down before (`intend`) tells ours from one of which nothing is known.
 
-Source: provisioning 6.1, 6.2; field demands 119 to 129.
+Source: provisioning 6.2; field demands 119 to 129.
 """
 
 from __future__ import annotations
@@ -31,23 +27,15 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import CommandFailed, DiskError
-from waagent.machine import mounts
 from waagent.system import System
 
 if TYPE_CHECKING:
     from waagent.distro import DistroProfile
 
-VMBUS = "/sys/bus/vmbus/devices"
 BLOCK = "/sys/block"
-IDE_PORT_1 = "00000000-0001"
-SCSI_0 = "f8b3781a-1e82-4818-a1c3-63d806ec15bb"
-RESOURCE_LUN = "1"
-LOCAL_NVME = "Microsoft NVMe Direct Disk"
-LINKS = ("/dev/disk/azure/resource", "/dev/disk/cloud/azure_resource")
 
 # What the platform puts on a new disk; files of these names (any case) are nobody's data.
 PLATFORM_FILESYSTEM = "ntfs"
@@ -89,18 +77,6 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
-def resource_disk(system: System, named: str | None = None) -> str | None:
-    """The device, or None. Raises DiskError when the admin named one that is not there or is the system's."""
-    if named:
-        return _named(system, named)
-    system_disks = _system_disks(system)
-    for find in (_on_ide, _on_scsi, _on_nvme, _by_link):
-        for name in find(system):
-            if name not in system_disks and system.exists(f"/dev/{name}"):
-                return f"/dev/{name}"
-    return None
-
-
 def parts_of(system: System, device: str) -> list[str]:
     """The devices of its partitions, in order of their numbers."""
     name = posixpath.basename(device)
@@ -110,6 +86,21 @@ def parts_of(system: System, device: str) -> list[str]:
         if match:
             found.append((int(match.group(1)), f"/dev/{entry}"))
     return [part for _, part in sorted(found)]
+
+
+def above(system: System, device: str) -> list[str]:
+    """The disk, its partitions, and every mapping or array that is built on one of them, as devices."""
+    found: list[str] = []
+    pending = [device]
+    while pending:
+        disk = pending.pop(0)
+        if disk in found:
+            continue
+        parts, place = parts_of(system, disk), f"{BLOCK}/{posixpath.basename(disk)}"
+        found += [disk, *parts]
+        for each in (place, *(f"{place}/{posixpath.basename(part)}" for part in parts)):
+            pending += [f"/dev/{holder}" for holder in system.listing(f"{each}/holders")]
+    return found
 
 
 def table_of(device: str) -> str:
@@ -134,7 +125,8 @@ def inspect(system: System, device: str) -> Contents:
     table = whole.get("PTTYPE", "")
     filesystem = "" if table else whole.get("TYPE", "")
     blank = not table and not filesystem and not parts and _is_blank(system, device)
-    return Contents(device, table, filesystem, blank, tuple(parts), _holders(system, device))
+    built = above(system, device)[1 + len(parts) :]
+    return Contents(device, table, filesystem, blank, tuple(parts), posixpath.basename(built[0]) if built else "")
 
 
 def verdict(contents: Contents, wanted: str, intended: str = "") -> Verdict:
@@ -202,26 +194,36 @@ def require_mkfs(system: System, profile: DistroProfile, filesystem: str) -> tup
 def partition(system: System, profile: DistroProfile, device: str, size: int) -> str:
     """Give the disk a new table with one partition over all of it; returns that partition. Raises DiskError."""
     table = "gpt" if size > LARGEST_FOR_MBR else "dos"
-    script = f"label: {table}\ntype={LINUX[table]}\n"
     try:
-        system.run("sfdisk", "--wipe", "always", "--wipe-partitions", "always", device, stdin=script, limit=300)
+        if system.which("sfdisk") is not None:
+            script = f"label: {table}\ntype={LINUX[table]}\n"
+            system.run("sfdisk", "--wipe", "always", "--wipe-partitions", "always", device, stdin=script, limit=300)
+        elif system.which("parted") is not None:
+            label = "msdos" if table == "dos" else table
+            system.run("parted", "--script", device, "mklabel", label, "mkpart", "primary", "0%", "100%", limit=300)
+        else:
+            raise DiskError(
+                f"cannot partition {device}: there is neither sfdisk nor parted; install one of them", device=device
+            )
     except CommandFailed as error:
         raise DiskError(
-            f"cannot partition {device}: {error}; it is left, the next boot tries again", device=device
+            f"cannot partition {device}: {error}; {_what_is_left(system, device)}", device=device
         ) from error
     return _await_partition(system, profile, device)
 
 
 def retype(system: System, profile: DistroProfile, part: str, device: str, table: str) -> None:
-    """Say in the table that the partition is Linux's. Raises DiskError."""
+    """Say in the table that the partition is Linux's, for who reads it; Linux itself does not. Raises DiskError."""
     kind = LINUX.get(table)
-    if kind is None:
+    if kind is None or system.which("sfdisk") is None:  # parted learnt it late
         return
     number = re.sub(r".*?(\d+)$", r"\1", part)
     try:
         system.run("sfdisk", "--part-type", device, number, kind, limit=60)
     except CommandFailed as error:
-        raise DiskError(f"cannot change the type of {part}: {error}", device=device) from error
+        raise DiskError(
+            f"cannot change the type of {part}: {error}; {_what_is_left(system, device)}", device=device
+        ) from error
     reread(system, profile, device, part)
 
 
@@ -232,7 +234,7 @@ def make_filesystem(system: System, command: tuple[str, ...], part: str, limit: 
         system.run(*argv, limit=limit)
     except CommandFailed as error:
         raise DiskError(
-            f"cannot make a file system on {part}: {error}; the next boot tries again", device=part
+            f"cannot make a file system on {part}: {error}; {_what_is_left(system, part)}", device=part
         ) from error
 
 
@@ -291,115 +293,11 @@ def _await_partition(system: System, profile: DistroProfile, device: str) -> str
     return part
 
 
-def _named(system: System, named: str) -> str:
-    """The disk that the admin names: a device, a link, LABEL=name (then the disk of that partition)."""
-    path = f"/dev/disk/by-label/{named[len('LABEL=') :]}" if named.startswith("LABEL=") else named
-    if not system.exists(path):
-        raise DiskError(f"cannot find the resource disk: there is no {path}, which ResourceDisk.Device names")
-    name = posixpath.basename(str(system.path(path).resolve()))
-    if not system.exists(f"{BLOCK}/{name}"):
-        owner = next((disk for disk in system.listing(BLOCK) if name in system.listing(f"{BLOCK}/{disk}")), None)
-        if owner is None:
-            raise DiskError(f"cannot use {path} as the resource disk: it is no disk and no partition of one")
-        name = owner
-    if name in _system_disks(system):
-        raise DiskError(f"cannot use /dev/{name} as the resource disk: the running system is on it")
-    return f"/dev/{name}"
-
-
-def _on_ide(system: System) -> list[str]:
-    return [
-        name
-        for guid, path in _channels(system)
-        if guid.startswith(IDE_PORT_1)
-        for name in _disks_below(system, path)
-    ]
-
-
-def _on_scsi(system: System) -> list[str]:
-    return [
-        name
-        for guid, path in _channels(system)
-        if guid == SCSI_0
-        for name in _disks_below(system, path, lun=RESOURCE_LUN)
-    ]
-
-
-def _on_nvme(system: System) -> list[str]:
-    found = []
-    for name in system.listing(BLOCK):
-        if name.startswith("nvme"):
-            model = _line(system, f"{BLOCK}/{name}/device/model")
-            if model.startswith(LOCAL_NVME):
-                found.append(name)
-    return found
-
-
-def _by_link(system: System) -> list[str]:
-    """What udev rules, ours or cloud-init's, call the resource disk where the kernel shows no VMBus."""
-    names = [posixpath.basename(str(system.path(link).resolve())) for link in LINKS if system.exists(link)]
-    return [name for name in names if system.exists(f"{BLOCK}/{name}")]
-
-
-def _channels(system: System) -> list[tuple[str, str]]:
-    """The storage channels of the VMBus: GUID of the controller in small letters, directory."""
-    return [
-        (_line(system, f"{VMBUS}/{name}/device_id").strip("{}").lower(), f"{VMBUS}/{name}")
-        for name in system.listing(VMBUS)
-    ]
-
-
-def _disks_below(system: System, path: str, lun: str | None = None, depth: int = 0) -> list[str]:
-    """The disks in `block` directories below a channel; with a LUN only those of host:channel:target:lun."""
-    found: list[str] = []
-    for name in system.listing(path):
-        below = f"{path}/{name}"
-        if name.startswith("block:"):  # kernels before 2.6.26
-            if lun is None or posixpath.basename(path).rsplit(":", 1)[-1] == lun:
-                found.append(name.split(":", 1)[1])
-        elif name == "block":
-            if lun is None or posixpath.basename(path).rsplit(":", 1)[-1] == lun:
-                found += system.listing(below)
-        elif depth < 4 and re.match(r"(host|target)?\d+[\d:]*$", name) and _is_real(system, below):
-            found += _disks_below(system, below, lun, depth + 1)
-    return found
-
-
-def _is_real(system: System, path: str) -> bool:
-    """Whether it is a directory and no link: sysfs is full of links that lead round in circles."""
-    return stat.S_ISDIR(system.status(path).st_mode)
-
-
-def _system_disks(system: System) -> set[str]:
-    """Names of disks that carry what the system runs from, seen through partitions and mappings."""
-    disks: set[str] = set()
-    pending = []
-    for mount in mounts.mounts(system):
-        if mount.directory in ("/", "/boot", "/boot/efi", "/usr", "/var", "/efi") and mount.device.startswith(
-            "/dev/"
-        ):
-            pending.append(posixpath.basename(str(system.path(mount.device).resolve())))
-    while pending:
-        name = pending.pop()
-        below = system.listing(f"{BLOCK}/{name}/slaves")
-        if below:
-            pending += below
-            continue
-        owner = next((disk for disk in system.listing(BLOCK) if name in system.listing(f"{BLOCK}/{disk}")), name)
-        disks.add(owner)
-    return disks
-
-
-def _holders(system: System, device: str) -> str:
-    name = posixpath.basename(device)
-    for path in (
-        f"{BLOCK}/{name}",
-        *(f"{BLOCK}/{name}/{posixpath.basename(part)}" for part in parts_of(system, device)),
-    ):
-        holders = system.listing(f"{path}/holders")
-        if holders:
-            return holders[0]
-    return ""
+def _what_is_left(system: System, device: str) -> str:
+    """What follows when a program that writes to the disk has failed."""
+    if not system.exists(device):
+        return f"{device} has gone meanwhile"
+    return "the next boot tries again"
 
 
 def _is_platforms(part: Part) -> bool:
@@ -430,10 +328,3 @@ def _is_blank(system: System, device: str) -> bool:
         return not any(system.read(device, PROBED))
     except OSError:
         return False
-
-
-def _line(system: System, path: str) -> str:
-    try:
-        return system.read_text(path).strip()
-    except OSError:
-        return ""

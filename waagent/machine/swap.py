@@ -1,17 +1,21 @@
 """A swap file: of exactly the size asked for, only root's, active.
 
 ensure(system, path, size)   changed, or unchanged; DiskError
+drop(system, path)           it is not used any more and gone; false if there was none
 active(system)               paths of the swap areas in use
 
 An active file of the right size is kept, and its mode put right. One of another size is switched off and made
-anew. Nothing is begun that would fill the disk: a tenth of what is free stays free.
+anew. Nothing is begun that would fill the disk: it may take no more than `share` of what is free.
 
 How the file is made depends on the file system below it: ext4 and xfs by writing zeros, because swapon refuses
 holes and what fallocate leaves on xfs; btrfs without copy-on-write, then allocated; others allocated, or else
 written. A file that was cut off while it was made has the wrong size, or no swap signature: both show, and it is
 made again.
 
-Source: provisioning 6.5; swapon(8).
+With encryption the area in use is a mapping of dm-crypt (plain mode) over the file, with a key from the kernel that
+is kept nowhere: after a restart the file is noise, and gets another key.
+
+Source: provisioning 6.5; swapon(8), cryptsetup-open(8).
 """
 
 from __future__ import annotations
@@ -24,8 +28,18 @@ from waagent.system import System
 
 SWAPS = "/proc/swaps"
 MIB = 1024 * 1024
+SHARE = 0.9
 WRITTEN = ("ext4", "xfs")
-NEVER = ("tmpfs", "ramfs", "ntfs", "ntfs3", "vfat", "exfat", "nfs", "nfs4", "cifs", "overlay", "fuseblk")
+NEVER = (
+    "tmpfs", "ramfs", "ntfs", "ntfs3", "vfat", "msdos", "exfat", "nfs", "nfs4", "cifs", "9p", "virtiofs", "overlay",
+    "fuseblk", "zfs", "bcachefs", "squashfs",
+)  # fmt: skip
+MAPPING = "waagent-swap"
+MAPPED = f"/dev/mapper/{MAPPING}"
+ENCRYPT = (
+    "cryptsetup", "open", "--type", "plain", "--cipher", "aes-xts-plain64", "--key-size", "512",
+    "--key-file", "/dev/urandom", "--batch-mode",
+)  # fmt: skip
 
 
 def active(system: System) -> list[str]:
@@ -36,40 +50,72 @@ def active(system: System) -> list[str]:
     return [line.split()[0].replace("\\040", " ") for line in lines if line.split()]
 
 
-def ensure(system: System, path: str, size: int) -> bool:
+def can_encrypt(system: System) -> bool:
+    return system.which("cryptsetup") is not None
+
+
+def ensure(system: System, path: str, size: int, *, encrypted: bool = False, share: float = SHARE) -> bool:
     """Have a swap file of `size` bytes in use; false if it was. Raises DiskError."""
     if size <= 0:
         raise DiskError("cannot make a swap file: ResourceDisk.SwapSizeMB is 0; set the size, or EnableSwap=n")
     now = _size(system, path)
-    if now == size and path in active(system):
+    if now == size and _is_active(system, MAPPED if encrypted else path):
         return system.set_mode(path, 0o600)
+    _release(system, path)
     if now is not None and now != size:
-        system.run("swapoff", path, ok=None)
         system.remove(path)
         now = None
     if now is None:
-        _make(system, path, size)
+        _make(system, path, size, share)
     else:
         system.set_mode(path, 0o600)
-    _activate(system, path)
+    _encrypt(system, path) if encrypted else _activate(system, path, new=now is None)
     return True
 
 
-def _make(system: System, path: str, size: int) -> None:
+def drop(system: System, path: str) -> bool:
+    if _size(system, path) is None:
+        return False
+    _release(system, path)
+    return system.remove(path)
+
+
+def _release(system: System, path: str) -> None:
+    """Have neither the file nor the mapping over it in use. Raises DiskError when the system cannot do without."""
+    for area in (MAPPED, path):
+        if _is_active(system, area):
+            try:
+                system.run("swapoff", area, limit=600)
+            except CommandFailed as error:
+                raise DiskError(
+                    f"cannot take the swap file {path} out of use: {error}; it stays as it is"
+                ) from error
+    if system.exists(MAPPED):
+        system.run("cryptsetup", "close", MAPPING, ok=None)
+
+
+def _is_active(system: System, area: str) -> bool:
+    """The kernel names a mapping by its node, /dev/dm-0."""
+    node = f"/dev/{posixpath.basename(str(system.path(area).resolve()))}"
+    used = active(system)
+    return area in used or (system.exists(area) and node in used)
+
+
+def _make(system: System, path: str, size: int, share: float) -> None:
+    """The file, full of zeros."""
     directory = posixpath.dirname(path)
     filesystem = _filesystem(system, directory)
     if filesystem in NEVER:
         raise DiskError(f"cannot make the swap file {path}: {filesystem} cannot hold one")
     free = 0 if system.planning else mounts.free(system, directory)
-    if not system.planning and size > free * 0.9:
+    if not system.planning and size > free * share:
         raise DiskError(
             f"cannot make the swap file {path}: it would take {size // MIB} MiB and {free // MIB} MiB are free on "
-            f"{directory}; set a smaller ResourceDisk.SwapSizeMB"
+            f"{directory}, of which it may take {share:.0%}; set a smaller ResourceDisk.SwapSizeMB"
         )
     system.write(path, b"", mode=0o600)
     try:
         _fill(system, path, size, filesystem)
-        system.run("mkswap", path, limit=120)
     except CommandFailed as error:
         system.remove(path)
         raise DiskError(f"cannot make the swap file {path}: {error}; it is removed") from error
@@ -85,15 +131,31 @@ def _fill(system: System, path: str, size: int, filesystem: str) -> None:
     system.run("dd", "if=/dev/zero", f"of={path}", *count, "conv=notrunc,fsync", limit=3600)
 
 
-def _activate(system: System, path: str) -> None:
-    """swapon; a file of the right size without a signature was cut off before mkswap."""
-    if system.run("swapon", path, ok=None).status == 0:
+def _activate(system: System, path: str, new: bool) -> None:
+    """mkswap and swapon; a file of the right size without a signature was cut off before mkswap."""
+    if not new and system.run("swapon", path, ok=None).status == 0:
         return
     try:
         system.run("mkswap", path, limit=120)
         system.run("swapon", path)
     except CommandFailed as error:
-        raise DiskError(f"cannot use the swap file {path}: {error}") from error
+        raise DiskError(f"cannot use the swap file {path}: {error}{_hint(system, path)}") from error
+
+
+def _encrypt(system: System, path: str) -> None:
+    try:
+        system.run(*ENCRYPT, path, MAPPING)
+        system.run("mkswap", MAPPED, limit=120)
+        system.run("swapon", MAPPED)
+    except CommandFailed as error:
+        if system.exists(MAPPED):
+            system.run("cryptsetup", "close", MAPPING, ok=None)
+        raise DiskError(f"cannot encrypt the swap file {path}: {error}; there is no swap space") from error
+
+
+def _hint(system: System, path: str) -> str:
+    filesystem = _filesystem(system, posixpath.dirname(path))
+    return f"; the file is on {filesystem}, ext4 or xfs hold one" if filesystem not in WRITTEN else ""
 
 
 def _size(system: System, path: str) -> int | None:

@@ -84,6 +84,7 @@ def test_options_that_the_reference_does_not_have_are_new_or_other_spellings() -
         "Policy.DenyUserChanges",
         "Policy.Enabled",
         "ResourceDisk.Device",
+        "ResourceDisk.Stripe",
         "ResourceDisk.SwapFallback",
     }
     assert {name: option.status for name, option in ours.items() if option.since != "3.0.0"} == {

@@ -60,3 +60,20 @@ def real(*programs: str) -> None:
     for name in programs:
         if shutil.which(name, path=REAL_PATH) is None:
             pytest.skip(f"there is no {name} here")
+
+
+@pytest.fixture
+def channel(put):
+    """A storage channel of the VMBus with disks: channel(GUID, {"0:0:1": "sdb"}) (host:channel:target left to it)."""
+    numbers = iter(range(100))
+
+    def make(guid: str, luns: dict[str, str]) -> None:
+        number = next(numbers)
+        base = f"/sys/bus/vmbus/devices/{number:04d}-guid"
+        put(f"{base}/device_id", f"{guid}\n")
+        for lun, name in luns.items():
+            put(f"{base}/host{number}/target{number}:0:0/{number}:0:0:{lun}/block/{name}/size", "0")
+            put(f"/sys/block/{name}/size", "41943040")
+            put(f"/dev/{name}")
+
+    return make

@@ -1,4 +1,4 @@
-"""The resource disk: which it is, and what may be done with what is on it."""
+"""What may be done with what is on a disk, and the programs that do it."""
 
 from __future__ import annotations
 
@@ -10,121 +10,7 @@ from waagent.machine import disks
 from waagent.machine.disks import Contents, Part, Verdict
 from waagent.system import System
 
-IDE_0, IDE_1 = "{00000000-0000-8899-0000-000000000000}", "{00000000-0001-8899-0000-000000000000}"
-SCSI_0, SCSI_1 = "{f8b3781a-1e82-4818-a1c3-63d806ec15bb}", "{f8b3781b-1e82-4818-a1c3-63d806ec15bb}"
 MSR = disks.MICROSOFT_RESERVED
-
-
-@pytest.fixture
-def channel(put):
-    """A storage channel of the VMBus with disks: channel(GUID, {"0:0:1": "sdb"}) (host:channel:target left to it)."""
-    numbers = iter(range(100))
-
-    def make(guid: str, luns: dict[str, str]) -> None:
-        number = next(numbers)
-        base = f"/sys/bus/vmbus/devices/{number:04d}-guid"
-        put(f"{base}/device_id", f"{guid}\n")
-        for lun, name in luns.items():
-            put(f"{base}/host{number}/target{number}:0:0/{number}:0:0:{lun}/block/{name}/size", "0")
-            put(f"/sys/block/{name}/size", "41943040")
-            put(f"/dev/{name}")
-
-    return make
-
-
-def test_row_69_generation_1_has_it_at_port_1_of_the_ide_controller(system: System, channel) -> None:
-    channel(SCSI_0, {"0": "sdc", "1": "sdd"})  # data disks of the owner
-    channel(IDE_0, {"0": "sda"})
-    channel(IDE_1, {"0": "sdb"})
-    assert disks.resource_disk(system) == "/dev/sdb"
-
-
-def test_row_69_generation_2_has_it_at_lun_1_of_the_first_scsi_controller(system: System, channel) -> None:
-    channel(SCSI_1, {"0": "sdc", "1": "sdd"})
-    channel(SCSI_0, {"0": "sda", "1": "sdb", "2": "sr0"})
-    assert disks.resource_disk(system) == "/dev/sdb"
-
-
-def test_row_69_old_kernels_name_the_disk_in_the_directory(system: System, put) -> None:
-    base = "/sys/bus/vmbus/devices/vmbus_0_2"
-    put(f"{base}/device_id", f"{IDE_1}\n")
-    put(f"{base}/host3/target3:0:0/3:0:0:0/block:sdb/size")
-    put("/dev/sdb")
-    assert disks.resource_disk(system) == "/dev/sdb"
-
-
-@pytest.mark.parametrize("link", disks.LINKS)
-def test_without_a_vmbus_it_is_what_udev_rules_call_so(system: System, put, link: str) -> None:
-    put("/sys/block/sdb/size", "41943040")
-    put("/dev/sdb")
-    named = system.path(link)
-    named.parent.mkdir(parents=True)
-    named.symlink_to("../../sdb")
-    assert disks.resource_disk(system) == "/dev/sdb"
-
-
-def test_a_name_of_udev_never_makes_the_system_s_disk_scratch_space(system: System, put) -> None:
-    put("/sys/block/sda/sda1/size")
-    put("/dev/sda")
-    put("/dev/sda1")
-    put("/proc/self/mounts", "/dev/sda1 / ext4 rw 0 0\n")
-    named = system.path("/dev/disk/azure/resource")
-    named.parent.mkdir(parents=True)
-    named.symlink_to("../../sda")
-    assert disks.resource_disk(system) is None
-
-
-def test_the_vmbus_counts_more_than_a_name_of_udev(system: System, put, channel) -> None:
-    channel(SCSI_0, {"0": "sda", "1": "sdb"})
-    channel(SCSI_1, {"0": "sdc"})
-    named = system.path("/dev/disk/cloud/azure_resource")
-    named.parent.mkdir(parents=True)
-    named.symlink_to("../../sdc")
-    assert disks.resource_disk(system) == "/dev/sdb"
-
-
-def test_row_70_a_size_without_one_has_none(system: System, channel) -> None:
-    channel(SCSI_0, {"0": "sda", "2": "sr0"})
-    channel(SCSI_1, {"1": "sdc"})
-    assert disks.resource_disk(system) is None
-    assert disks.resource_disk(System(system.root)) is None
-
-
-def test_a_local_nvme_disk_is_one_and_a_remote_one_is_not(system: System, put) -> None:
-    for name, model in (("nvme0n1", "MSFT NVMe Accelerator v1.0"), ("nvme1n1", "Microsoft NVMe Direct Disk v2")):
-        put(f"/sys/block/{name}/device/model", f"{model}        \n")
-        put(f"/dev/{name}")
-    assert disks.resource_disk(system) == "/dev/nvme1n1"
-    assert disks.part_name("/dev/nvme1n1") == "/dev/nvme1n1p1"
-
-
-@pytest.mark.parametrize("root", ["/dev/sdb1", "/dev/sdb", "/dev/mapper/vg-root"])
-def test_the_disk_that_the_system_runs_from_is_never_it(system: System, channel, put, root: str) -> None:
-    channel(SCSI_0, {"1": "sdb"})
-    put("/sys/block/sdb/sdb1/size")
-    put("/dev/sdb1")
-    put("/dev/dm-0")
-    put("/sys/block/dm-0/slaves/sdb1")
-    (system.path("/dev") / "mapper").mkdir()
-    (system.path("/dev/mapper") / "vg-root").symlink_to("../dm-0")
-    put("/proc/self/mounts", f"{root} / ext4 rw 0 0\n")
-    assert disks.resource_disk(system) is None
-    with pytest.raises(DiskError, match=r"the running system is on it"):
-        disks.resource_disk(system, "/dev/sdb")
-
-
-def test_the_admin_may_name_it_by_device_link_or_label(system: System, channel, put) -> None:
-    channel(SCSI_1, {"7": "sdx"})
-    put("/sys/block/sdx/sdx1/size")
-    put("/dev/sdx1")
-    for folder in ("azure", "by-label"):
-        (system.path("/dev/disk") / folder).mkdir(parents=True)
-    (system.path("/dev/disk/azure") / "resource").symlink_to("../../sdx")
-    (system.path("/dev/disk/by-label") / "scratch").symlink_to("../../sdx1")
-    for named in ("/dev/sdx", "/dev/disk/azure/resource", "LABEL=scratch", "/dev/sdx1"):
-        assert disks.resource_disk(system, named) == "/dev/sdx"
-    with pytest.raises(DiskError, match=r"there is no /dev/sdz, which ResourceDisk.Device names"):
-        disks.resource_disk(system, "/dev/sdz")
 
 
 def one(
@@ -145,7 +31,7 @@ def many(*parts: tuple[str, str], table: str = "gpt") -> Contents:
 @pytest.mark.parametrize(
     ("contents", "wanted", "intended", "action", "partition", "filesystem"),
     [
-        # row 71: the platform's fresh disk                      row 73: a file system stays, whatever was asked for
+        # rows 71, 73: the platform's fresh disk becomes ours; a file system stays, whatever was asked for
         (one("ntfs"), "ext4", "", "format", "/dev/sdb1", "ntfs"),
         (one("ext4", kind="83"), "ext4", "", "mount", "/dev/sdb1", "ext4"),
         (one("xfs", kind="83"), "ext4", "", "mount", "/dev/sdb1", "xfs"),
@@ -181,7 +67,7 @@ def many(*parts: tuple[str, str], table: str = "gpt") -> Contents:
         (whole(blank=True, used_by="dm-0"), "ext4", "", "leave", "", ""),
     ],
 )
-def test_what_may_be_done_with_a_disk(contents, wanted, intended, action, partition, filesystem) -> None:
+def test_row_127_what_may_be_done_with_a_disk(contents, wanted, intended, action, partition, filesystem) -> None:
     found = disks.verdict(contents, wanted, intended)
     assert found[:3] == (action, partition, filesystem)
     assert bool(found.reason) == (action == "leave")
@@ -229,7 +115,7 @@ def test_what_the_platform_puts_there_is_nobodys_data(names: list[str], fresh: b
 
 
 def test_blkid_is_asked_for_each_partition(system: System, script: Script, channel, put, program) -> None:
-    channel(SCSI_0, {"1": "sdb"})
+    channel("{f8b3781a-1e82-4818-a1c3-63d806ec15bb}", {"1": "sdb"})
     put("/sys/block/sdb/sdb1/size")
     put("/dev/sdb1", b"\0" * 4096)
     program("blkid")
@@ -246,7 +132,7 @@ def test_blkid_is_asked_for_each_partition(system: System, script: Script, chann
 def test_a_disk_that_blkid_cannot_judge_is_left_alone(
     system: System, script: Script, channel, program, status, why
 ) -> None:
-    channel(SCSI_0, {"1": "sdb"})
+    channel("{f8b3781a-1e82-4818-a1c3-63d806ec15bb}", {"1": "sdb"})
     program("blkid")
     script.on("blkid", "-p", "-o", "export", "/dev/sdb", status=status)
     with pytest.raises(DiskError, match=why):
@@ -254,15 +140,16 @@ def test_a_disk_that_blkid_cannot_judge_is_left_alone(
 
 
 def test_without_blkid_nothing_is_touched(system: System, channel) -> None:
-    channel(SCSI_0, {"1": "sdb"})
+    channel("{f8b3781a-1e82-4818-a1c3-63d806ec15bb}", {"1": "sdb"})
     with pytest.raises(DiskError, match=r"there is no blkid"):
         disks.inspect(system, "/dev/sdb")
 
 
 @pytest.mark.parametrize(("size", "label"), [(2 * 1024**4, "dos"), (2 * 1024**4 + 512, "gpt")])
 def test_a_disk_above_two_tebibytes_gets_a_gpt(
-    system: System, script: Script, profile, put, size: int, label: str
+    system: System, script: Script, profile, put, program, size: int, label: str
 ) -> None:
+    program("sfdisk")
     put("/dev/sdb1")
     script.on("sfdisk", "--wipe", "always", "--wipe-partitions", "always", "/dev/sdb")
     assert disks.partition(system, profile, "/dev/sdb", size) == "/dev/sdb1"
@@ -285,3 +172,46 @@ def test_an_intent_is_kept_and_forgotten(system: System) -> None:
     disks.intend(system, "/var/lib/waagent", "")
     assert disks.intended(system, "/var/lib/waagent") == ""
     assert Verdict("leave").partition == ""
+
+
+@pytest.mark.parametrize(("size", "label"), [(2 * 1024**4, "msdos"), (2 * 1024**4 + 512, "gpt")])
+def test_without_sfdisk_parted_makes_the_table(
+    system: System, script: Script, profile, put, program, size: int, label: str
+) -> None:
+    program("parted")
+    put("/dev/sdb1")
+    script.on("parted", "--script", "/dev/sdb", "mklabel", label, "mkpart", "primary", "0%", "100%")
+    assert disks.partition(system, profile, "/dev/sdb", size) == "/dev/sdb1"
+    disks.retype(system, profile, "/dev/sdb1", "/dev/sdb", "dos")  # says nothing that Linux would read
+    assert len(script.ran) == 1
+
+
+def test_row_78_without_either_nothing_is_begun(system: System, script: Script, profile) -> None:
+    with pytest.raises(DiskError, match="there is neither sfdisk nor parted; install one of them"):
+        disks.partition(system, profile, "/dev/sdb", 0)
+    assert script.ran == []
+
+
+@pytest.mark.parametrize(("there", "what"), [(True, "the next boot tries again"), (False, "/dev/sdb1 has gone meanwhile")])
+def test_a_disk_that_goes_while_it_is_formatted_is_told(system: System, script: Script, put, there, what) -> None:
+    if there:
+        put("/dev/sdb1")
+    script.on("mkfs.ext4", "-F", "/dev/sdb1", status=1, stderr="mkfs.ext4: No such device or address")
+    with pytest.raises(DiskError, match=f"No such device or address.*; {what}"):
+        disks.make_filesystem(system, ("mkfs.ext4", "-F", "{device}"), "/dev/sdb1")
+
+
+def test_a_table_that_is_not_finished_is_told(system: System, script: Script, profile, put, program) -> None:
+    program("sfdisk")
+    put("/dev/sdb")
+    table = ("sfdisk", "--wipe", "always", "--wipe-partitions", "always", "/dev/sdb")
+    script.on(*table, status=1, stderr="sfdisk: /dev/sdb: Re-reading the partition table failed.: Device or resource busy")
+    with pytest.raises(DiskError, match=r"cannot partition /dev/sdb: .*busy.*; the next boot tries again"):
+        disks.partition(system, profile, "/dev/sdb", 0)
+
+
+def test_what_is_built_on_a_disk_is_found_through_all_layers(system: System, put) -> None:
+    put("/sys/block/sdb/sdb1/holders/md0")
+    put("/sys/block/md0/md0p1/holders/dm-0")
+    put("/sys/block/dm-0/size")
+    assert disks.above(system, "/dev/sdb") == ["/dev/sdb", "/dev/sdb1", "/dev/md0", "/dev/md0p1", "/dev/dm-0"]

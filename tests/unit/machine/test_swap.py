@@ -123,3 +123,92 @@ def test_a_failure_leaves_no_half_file(system: System, script: Script, disk) -> 
     with pytest.raises(DiskError, match=r"No space left on device.*it is removed"):
         swap.ensure(system, PATH, SIZE)
     assert not system.exists(PATH)
+
+
+# -- encrypted -----------------------------------------------------------------------------------------------------
+
+OPEN = (*swap.ENCRYPT, PATH, "waagent-swap")
+
+
+@pytest.fixture
+def mapped(system: System, disk, script: Script, put):
+    """A mounted disk, and a cryptsetup that makes /dev/mapper/waagent-swap."""
+    disk()
+
+    def mapping() -> None:
+        put("/dev/dm-0")
+        system.path("/dev/mapper").mkdir(exist_ok=True)
+        if not system.exists(swap.MAPPED):
+            (system.path("/dev/mapper") / "waagent-swap").symlink_to("../dm-0")
+
+    def close() -> None:
+        (system.path("/dev/mapper") / "waagent-swap").unlink()
+
+    script.on(*OPEN, effect=mapping)
+    script.on("mkswap", swap.MAPPED)
+    script.on("swapon", swap.MAPPED, effect=lambda: put("/proc/swaps", "Filename Type\n/dev/dm-0 partition\n"))
+    script.on("swapoff", swap.MAPPED, effect=lambda: put("/proc/swaps", "Filename Type\n"))
+    script.on("cryptsetup", "close", "waagent-swap", effect=close)
+    return mapping
+
+
+def test_encrypted_swap_is_a_mapping_with_a_key_that_nobody_knows(system: System, script: Script, mapped) -> None:
+    assert swap.ensure(system, PATH, SIZE, encrypted=True)
+    assert script.ran == [DD, OPEN, ("mkswap", swap.MAPPED), ("swapon", swap.MAPPED)]
+    assert "/dev/urandom" in OPEN
+    assert not swap.ensure(system, PATH, SIZE, encrypted=True)
+
+
+def test_after_a_restart_the_same_file_gets_another_key(system: System, script: Script, mapped, put) -> None:
+    swap.ensure(system, PATH, SIZE, encrypted=True)
+    put("/proc/swaps", "Filename Type\n")
+    (system.path("/dev/mapper") / "waagent-swap").unlink()
+    script.ran.clear()
+    assert swap.ensure(system, PATH, SIZE, encrypted=True)
+    assert script.ran == [OPEN, ("mkswap", swap.MAPPED), ("swapon", swap.MAPPED)]
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+def test_encryption_is_switched_on_and_off(system: System, script: Script, mapped, encrypted: bool) -> None:
+    swap.ensure(system, PATH, SIZE, encrypted=not encrypted)
+    script.on("swapon", PATH, status=0 if encrypted else 1, effect=lambda: script.on("swapon", PATH))
+    script.ran.clear()
+    assert swap.ensure(system, PATH, SIZE, encrypted=encrypted)
+    assert script.ran[0] == ("swapoff", PATH if encrypted else swap.MAPPED)
+    assert (OPEN in script.ran) == encrypted
+    assert (("cryptsetup", "close", "waagent-swap") in script.ran) == (not encrypted)
+
+
+def test_row_81_encrypted_swap_of_another_size_is_made_anew(system: System, script: Script, mapped, put) -> None:
+    swap.ensure(system, PATH, SIZE, encrypted=True)
+    with open(system.path(PATH), "r+b") as stream:
+        stream.truncate(4096)
+    script.ran.clear()
+    assert swap.ensure(system, PATH, SIZE, encrypted=True)
+    assert script.ran[:2] == [("swapoff", swap.MAPPED), ("cryptsetup", "close", "waagent-swap")]
+    assert DD in script.ran
+
+
+def test_what_cannot_be_encrypted_is_not_used(system: System, script: Script, mapped) -> None:
+    script.on(*OPEN, status=1, stderr="Cannot use device: loop is not available")
+    with pytest.raises(DiskError, match=r"cannot encrypt the swap file.*loop is not available.*there is no swap space"):
+        swap.ensure(system, PATH, SIZE, encrypted=True)
+    assert ("swapon", PATH) not in script.ran
+
+
+def test_what_is_in_use_and_cannot_be_spared_stays(system: System, script: Script, disk, put) -> None:
+    disk()
+    put(PATH, b"x" * 4096)
+    put("/proc/swaps", f"Filename Type\n{PATH} file\n")
+    script.on("swapoff", PATH, status=255, stderr="swapoff: Cannot allocate memory")
+    with pytest.raises(DiskError, match=r"cannot take the swap file .* out of use: .*it stays as it is"):
+        swap.ensure(system, PATH, SIZE)
+    assert system.exists(PATH)
+
+
+def test_a_file_that_is_not_wanted_any_more_goes(system: System, script: Script, disk) -> None:
+    disk()
+    assert not swap.drop(system, PATH)
+    swap.ensure(system, PATH, SIZE)
+    assert swap.drop(system, PATH)
+    assert not system.exists(PATH) and swap.active(system) == []
