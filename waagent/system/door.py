@@ -177,6 +177,8 @@ class System:
         real = files.under(self.root, path, follow_last=False)
         if real in self._planned and self._planned[real] is None:
             return False
+        if not self.planning:
+            files.sweep(real)
         if not os.path.lexists(real) and real not in self._planned:
             return False
         if self.planning:
@@ -252,7 +254,7 @@ class System:
         if os.path.islink(real) and os.readlink(real) == target:
             return False
         if not self.planning:
-            temporary = f"{real}.{os.getpid():x}.new"
+            temporary = f"{real}.new"
             with _refusal("link", path):
                 if os.path.lexists(temporary):
                     os.unlink(temporary)

@@ -2,14 +2,20 @@
 
 write_atomic never leaves half a file: temporary file beside the target, fsync, rename, fsync of the directory.
 What lies in /run is gone with a power cut anyway and is not synced (a hundred steps would pay a second for it).
+
+A writer that is killed leaves its temporary file, maybe with a secret in it. It holds a lock on it while it lives:
+whoever writes or removes the same file next can tell, and takes away what has none.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 
 LINKS_FOLLOWED = 40
+
+_HEX = frozenset("0123456789abcdef")
 
 
 def under(root: str, path: str, *, follow_last: bool = True) -> str:
@@ -52,14 +58,10 @@ def write_atomic(
 
     durable=False: readers see the old or the new content, but a power cut may take both.
     """
-    directory = os.path.dirname(path)
-    temporary = os.path.join(directory, f".{os.path.basename(path)[:200]}.{os.getpid():x}.new")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        descriptor = os.open(temporary, flags, 0o600)
-    except FileExistsError:  # left by a process of the same number that was killed
-        os.unlink(temporary)
-        descriptor = os.open(temporary, flags, 0o600)
+    sweep(path)
+    directory, stem = _stem(path)
+    temporary = os.path.join(directory, f"{stem}{os.getpid():x}.new")
+    descriptor = _create_locked(temporary)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(content)
@@ -69,7 +71,7 @@ def write_atomic(
             os.fchmod(stream.fileno(), mode)
             if durable:
                 os.fsync(stream.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)
     except BaseException:
         try:
             os.unlink(temporary)
@@ -78,6 +80,59 @@ def write_atomic(
         raise
     if durable:
         sync_directory(directory)
+
+
+def sweep(path: str) -> None:
+    """Remove what writers of this file left beside it when they were killed."""
+    directory, stem = _stem(path)
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return
+    for name in names:
+        number = name[len(stem) : -len(".new")]
+        if name.startswith(stem) and name.endswith(".new") and number and _HEX.issuperset(number):
+            _remove_unlocked(os.path.join(directory, name))
+
+
+def _stem(path: str) -> tuple[str, str]:
+    directory, name = os.path.split(path)
+    return directory, f".{name[:200]}."
+
+
+def _create_locked(temporary: str) -> int:
+    """A descriptor of a new file that sweep leaves alone until it is closed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        try:
+            descriptor = os.open(temporary, flags, 0o600)
+        except FileExistsError:  # of a process of the same number, on a file system without locks
+            os.unlink(temporary)
+            descriptor = os.open(temporary, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody sweeps, and took it for a left-over in the moment before
+            os.close(descriptor)
+            continue
+        except OSError:
+            return descriptor
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)
+
+
+def _remove_unlocked(path: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    except OSError:  # its writer lives, or somebody else was faster
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def sync_directory(directory: str) -> None:

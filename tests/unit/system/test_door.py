@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import signal
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +109,45 @@ def test_a_failed_write_leaves_the_old_content_and_no_litter(system: System) -> 
         assert system.listing("/small") == ["x"]
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+KILLED_WRITER = """
+import os, signal, sys
+from waagent.system import files
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+files.write_atomic(sys.argv[1], b"hunter2", 0o600, None)
+"""
+
+
+@pytest.mark.parametrize("act", ["write", "remove"])
+def test_what_a_killed_writer_left_goes_with_the_next_write_or_removal_of_the_file(system: System, act: str) -> None:
+    system.make_directory("/srv")
+    top = Path(files.__file__).resolve().parents[2]
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(system.path("/srv/secret.json"))], cwd=top)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = system.listing("/srv")
+    assert left.startswith(".secret.json.") and system.read(f"/srv/{left}") == b"hunter2"
+    system.write("/srv/others", "1")
+    assert left in system.listing("/srv"), "it is another file's"
+    if act == "write":
+        system.write("/srv/secret.json", "{}")
+        assert system.listing("/srv") == ["others", "secret.json"]
+    else:
+        system.remove("/srv/secret.json")
+        assert system.listing("/srv") == ["others"]
+
+
+def test_what_a_living_writer_has_begun_and_what_only_looks_like_it_stay(system: System) -> None:
+    system.make_directory("/srv")
+    begun = Path(system.path("/srv")) / ".x.12ab.new"
+    (begun.parent / ".x.new").write_text("of somebody else")
+    (begun.parent / ".x.y.new").write_text("of somebody else")
+    with open(begun, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        system.write("/srv/x", "1")
+        assert system.listing("/srv") == [".x.12ab.new", ".x.new", ".x.y.new", "x"]
+    system.write("/srv/x", "2")
+    assert system.listing("/srv") == [".x.new", ".x.y.new", "x"]
 
 
 def test_a_missing_directory_is_told(system: System) -> None:
