@@ -1,6 +1,6 @@
 """Accounts: look one up, make one, complete one that was half made.
 
-Account     name, uid, gid, home, shell, from /etc/passwd or (for directories behind NSS) getent
+Account     name, uid, gid, home, shell, comment, from /etc/passwd or (for directories behind NSS) getent
 every       those of /etc/passwd
 find        None when there is no such account          require   raises UserError instead
 create      with the profile's command; an account that is there already is completed and otherwise left as it is
@@ -47,6 +47,7 @@ class Account(NamedTuple):
     gid: int
     home: str
     shell: str
+    comment: str = ""
 
 
 def every(system: System) -> list[Account]:
@@ -290,7 +291,7 @@ def _account(line: str) -> Account | None:
     fields = line.split(":")
     if len(fields) < 7 or not fields[2].isdigit() or not fields[3].isdigit():
         return None
-    return Account(fields[0], int(fields[2]), int(fields[3]), fields[5], fields[6])
+    return Account(fields[0], int(fields[2]), int(fields[3]), fields[5], fields[6], fields[4])
 
 
 def _lines(system: System, path: str) -> list[str]:
