@@ -2,7 +2,7 @@
 
 No name is published, and no network service restarted: the new name is nobody's.
 
-Changes   the host name; the profile's hostname.dhcp-files where one is written out in them
+Changes   the host name; /etc/hosts and the profile's hostname.dhcp-files, where it is written out in them
 Fails     HostNameError
 
 Source: provisioning 5.2 rows 7 and 8.

@@ -3,7 +3,8 @@
 In the first stage, so that no DHCP client announces the image's name: the platform's DNS takes it from the lease.
 
 Reads     ovf.host_name
-Changes   /etc/hostname (or what this distribution has instead) and the kernel's host name
+Changes   /etc/hostname (or what this distribution has instead), the kernel's host name; /etc/hosts, where that has
+          the machine's name
 Publishes hostname.late: whether the network was up already, so that the DHCP client announced another name
 Fails     HostNameError for a name that is none; the machine keeps the one it has
 """

@@ -6,8 +6,8 @@ lease again, no service is restarted. What fails is tried again, less and less o
 
 Reads     Provisioning.MonitorHostName, .MonitorHostNamePeriod, Network.Manage; <Lib.Dir>/published_hostname, or the
           name that cloud-init has set
-Changes   /etc/hostname (or what this distribution has instead), <Lib.Dir>/published_hostname; the DHCP client's
-          configuration where that names the host; the lease
+Changes   /etc/hostname (or what this distribution has instead), <Lib.Dir>/published_hostname; /etc/hosts and the
+          DHCP client's configuration, where they name the machine; the lease
 Skips     when Provisioning.MonitorHostName=n or Network.Manage=n
 Events    hostname-changed
 Fails     HostNameError for a name that is none, or when the DHCP client would not do it; the old one
@@ -23,6 +23,7 @@ MODULE = Module(
     summary="Publish a changed host name",
     frequency="always",
     every="Provisioning.MonitorHostNamePeriod",
+    watching=("/proc/sys/kernel/hostname",),
     reads=("Provisioning.MonitorHostName", "Provisioning.MonitorHostNamePeriod", "Network.Manage"),
     limit=180.0,
 )

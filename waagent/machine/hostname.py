@@ -2,13 +2,15 @@
 
 check(name)                      HostNameError when the kernel or the DNS cannot have it
 current(system)                  the kernel's
-set_name(system, profile, name)  on disk by the profile's way, and in the kernel; false if both were so
+set_name(system, profile, name)  on disk by the profile's way, in the kernel, in /etc/hosts; false if all was so
 assign(system, path, key, value) have a line key=value in a file of shell assignments
 keep_name(system, profile, name) on disk alone: for an image, whose kernel is not the one that runs
 
 Ways of the profile's hostname.set, the first that works counts: hostnamectl and etc-hostname write /etc/hostname
 (hostnamectl would need a message bus that is not there so early in a boot; it writes the same file),
 etc-HOSTNAME, sysconfig-network, uci, rc-conf, myname, setconf. An empty list: the host name is left alone.
+
+/etc/hosts follows where it names the machine (waagent/machine/hosts.py).
 
 Source: provisioning 4.7, field demand 30 (the name is set before any DHCP client asks for a lease).
 """
@@ -19,7 +21,7 @@ import re
 from typing import TYPE_CHECKING
 
 from waagent.errors import CommandFailed, ConfigError, HostNameError, SystemRefused
-from waagent.machine import selinux
+from waagent.machine import hosts, selinux
 from waagent.system import System
 
 if TYPE_CHECKING:
@@ -71,6 +73,26 @@ def _keep(
     system: System, profile: DistroProfile, name: str, known: Mapping[str, Callable[[System, str], bool]]
 ) -> bool:
     check(name)
+    before = _kept(system)
+    changed = _keep_somewhere(system, profile, name, known)
+    try:
+        return hosts.rename(system, before, name) or changed
+    except SystemRefused:
+        # What runs a container may have mounted the file; the machine has its name all the same.
+        return changed
+
+
+def _kept(system: System) -> str:
+    """The name of the last boot: the kernel's may be the new one already, when somebody else has set it."""
+    try:
+        return system.read_text("/etc/hostname").strip()
+    except OSError:
+        return current(system)
+
+
+def _keep_somewhere(
+    system: System, profile: DistroProfile, name: str, known: Mapping[str, Callable[[System, str], bool]]
+) -> bool:
     ways = profile.texts("hostname.set")
     for number, way in enumerate(ways, start=1):
         if way not in known:
