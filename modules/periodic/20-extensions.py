@@ -4,8 +4,9 @@ When there is a goal state that has not been processed in this boot, or not sinc
 command of a handler runs in a session and, with systemd, in a scope of its own, with a time limit; a handler that
 fails fails alone, its status tells why. The step itself fails only when it cannot do its work at all.
 
-Reads     LIB/goal-state.json, the policy file, Extensions.*, Policy.*, Extension.LogDir, EnableOverProvisioning
-Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; whatever the handlers themselves change
+Reads     LIB/goal-state.json, the policy files, Extensions.*, Policy.*, Extension.LogDir, EnableOverProvisioning
+Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; /var/lib/waagent, a link where LIB is another;
+          whatever the handlers themselves change
 Skips     without a goal state, and while the one at hand is outdated
 Events    extension-started before every command of a handler, extension-finished after it; both are waited for
 """
@@ -63,7 +64,7 @@ def run(ctx: Context) -> Outcome:
 
     rules = _rules(ctx, endpoints.parse(state.endpoint).host)
     if read_json(ctx.system, layout.processed).get("boot") != boot_id(ctx.system):
-        for trouble in start.refresh(ctx.system, layout):
+        for trouble in (*start.refresh(ctx.system, layout), *start.link_habitual(ctx.system, layout)):
             ctx.note(trouble)
     if rules.enabled and desired.handlers:
         _wait_for_cloud_init(ctx)
@@ -93,12 +94,11 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
     config = ctx.config
     path = config.text("Policy.PolicyFilePath") or "/etc/waagent_policy.json"
     found, error = None, ""
-    if config.switch("Policy.Enabled"):
-        try:
-            found = policy.read(ctx.system, path)
-        except policy.PolicyInvalid as invalid:
-            error = invalid.message
-            ctx.note(error)
+    try:
+        found = policy.in_force(ctx.system, path if config.switch("Policy.Enabled") else None)
+    except policy.PolicyInvalid as invalid:
+        error = invalid.message
+        ctx.note(error)
     return Rules(
         enabled=config.switch("Extensions.Enabled"),
         policy=found,
@@ -111,6 +111,7 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
         parallel=config.integer("Extensions.Parallel"),
         package_wait=float(config.integer("Extensions.PackageManagerWait")),
         enforce_limits=config.switch("CGroups.Enabled") and config.switch("CGroups.EnforceLimits"),
+        shims=config.switch("Extensions.PythonShims"),
         unlimited=tuple(filter(None, (config.text("CGroups.Excluded") or "").lower().replace(" ", "").split(","))),
     )
 

@@ -82,3 +82,13 @@ def test_113_a_policy_counts_only_when_it_is_switched_on(module, declared):
     assert module._rules(ctx, "168.63.129.16").policy is None
     ctx = declared(conf="Debug.EnableExtensionPolicy=y\n")
     assert module._rules(ctx, "168.63.129.16").policy is not None
+
+
+def test_row_68_the_image_s_policy_counts_whatever_the_options_say(module, declared, goal_state):
+    ctx = declared(conf="Policy.Enabled=n\n")
+    goal_state(Handler("Contoso.Other", "1.0"))
+    ctx.system.make_directory("/usr/lib/waagent")
+    rules = '{"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": true}}'
+    ctx.system.write("/usr/lib/waagent/extension-policy.json", rules)
+    assert module.run(ctx).message == "processed incarnation:1: 1 extensions, 1 of them failed"
+    assert any("the allow list of /usr/lib/waagent/extension-policy.json" in note for note in ctx.notes)

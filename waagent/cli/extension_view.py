@@ -1,7 +1,7 @@
 """What `waagent extensions` shows of this machine's extensions: from the files that the engine and handlers keep.
 
 As JSON, all of it "schema": 1:
-    list           {"goal_state": {"identity", "aggregate"}, "extensions": [Entry]}
+    list           {"goal_state": {"identity", "aggregate"}, "extensions": [Entry], "problems": [text]}
     show           {"extension": Entry with "versions", "update", "files"}
     logs           {"files": [{"path", "bytes", "lines"}]}
     check-policy   {"file", "valid", "applied", "error", "extensions": [{"name", "allowed", "signature_required"}]}
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waagent.cli import text
@@ -128,11 +129,17 @@ def main(args: argparse.Namespace, system: System) -> int:
 
 
 def _list(machine: _Machine, args: argparse.Namespace) -> int:
+    from waagent.extensions import mounts
+
     entries = machine.entries()
+    problems = mounts.problems(machine.system, machine.layout.lib)
     goal_state = {key: machine.processed.get(key) for key in ("identity", "aggregate")}
     if args.format == "json":
-        print(json.dumps({"schema": 1, "goal_state": goal_state, "extensions": entries}, indent=1))
+        told = {"schema": 1, "goal_state": goal_state, "extensions": entries, "problems": problems}
+        print(json.dumps(told, indent=1))
         return 0
+    for problem in problems:
+        print(f"waagent extensions: {problem}", file=sys.stderr)
     if not entries:
         print("no extensions")
         return 0
@@ -233,7 +240,12 @@ def _check_policy(machine: _Machine, args: argparse.Namespace) -> int:
     error = ""
     found: policy.Policy | None = policy.Policy(path)
     try:
+        image = policy.read(machine.system, policy.IMAGE_POLICY)
         found = policy.read(System("/") if args.target else machine.system, path)
+        if found is not None and image is not None:
+            found = replace(found, image=image)
+        elif image is not None and not args.target:
+            path, applied, found = policy.IMAGE_POLICY, True, image
     except policy.PolicyInvalid as invalid:
         error = invalid.message
     if found is None:
@@ -254,6 +266,8 @@ def _check_policy(machine: _Machine, args: argparse.Namespace) -> int:
         return 1
     kinds = "every extension" if found.allowed is None else ", ".join(sorted(found.allowed)) or "no extension"
     print(f"{path}: nothing wrong; allows {kinds}")
+    if found.image is not None:
+        print(f"note: {found.image.path} holds as well and cannot be relaxed")
     for one in meaning:
         allowed = "allowed" if one["allowed"] else "denied"
         print(f"    {one['name']}: {allowed}{', has to be signed' if one['signature_required'] else ''}")

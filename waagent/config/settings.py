@@ -112,6 +112,12 @@ _EXTENSIONS = _in(
         low=0, high=3600, unit="seconds", since="3.0.0", steps=("extensions",),
         note="0: not at all; when the time is over the command runs all the same",
     ),
+    _switch(
+        "Extensions.PythonShims", False, "Give extensions in Python stand-ins for modules that newer versions of "
+        "Python have dropped",
+        since="3.0.0", steps=("extensions",),
+        note="crypt, distutils, imp and pipes, what handlers use of them; what Python has itself comes first",
+    ),
     _path(
         "Extensions.SignatureRoot", None, "PEM file with the root certificate of signed packages", since="3.0.0",
         steps=("extensions",),

@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from waagent.errors import ExtensionError
-from waagent.extensions import command_log, texts
+from waagent.extensions import command_log, mounts, texts
 from waagent.extensions.layout import Layout
 from waagent.system import Effect, System
 from waagent.system.command import PATH
@@ -158,7 +158,8 @@ def failure(command: Command, ended: Ended, line: str, system: System, layout: L
             code=TIMED_OUT_CODE,
             exit_code=str(TIMED_OUT_CODE),
         )
-    hint = _noexec(system, layout.lib) if ended.status == 126 else ""
+    point = mounts.noexec(system, layout.lib) if ended.status == 126 else ""
+    hint = f"; {mounts.problems(system, layout.lib)[0]}" if point else ""
     return ExtensionError(
         f"[ExtensionOperationError] {command.verb} ended with exit code {ended.status} after {ended.seconds:.1f} s:"
         f" {line}{hint}\n{ended.output}",
@@ -378,22 +379,6 @@ def _not_launched(command: Command, line: str, why: str) -> ExtensionError:
         code=CODES[command.verb],
         exit_code=str(CODES[command.verb]),
     )
-
-
-def _noexec(system: System, lib: str) -> str:
-    """A sentence about the mount that holds `lib` if nothing may be executed there."""
-    best, options = "", ""
-    try:
-        for line in system.read_text("/proc/mounts").splitlines():
-            fields = line.split()
-            point = fields[1] if len(fields) > 3 else ""
-            if (lib == point or lib.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-                best, options = point, fields[3]
-    except OSError:
-        return ""
-    if "noexec" not in options.split(","):
-        return ""
-    return f"; {best} is mounted noexec, so no handler can run from {lib}: mount it with exec"
 
 
 def _log(system: System, layout: Layout, command: Command, text: str) -> None:

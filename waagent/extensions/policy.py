@@ -1,11 +1,16 @@
 """Which extensions may be processed: the switch Extensions.Enabled, the policy file, entries that make no sense.
 
     read(system, path) -> Policy | None      None when there is no file; raises PolicyInvalid for a bad one
+    in_force(system, path) -> Policy | None  the same with the image's policy; path None: that one alone
     refusals(desired, ...)                   handler name -> plan.Refusal
 
 The file (/etc/waagent_policy.json):
     {"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": bool, "signatureRequired": bool,
      "extensions": {NAME: {"signatureRequired": bool, "runtimePolicy": any}}}}
+
+The image's policy, /usr/lib/waagent/extension-policy.json, is for who publishes an image without owning the
+subscription: it counts whatever the options say, and the administrator's file can only narrow it: an extension has
+to be allowed by both, and is signed when either wants it. (Whoever is root can still replace the file.)
 
 A file that exists and cannot be used refuses every extension. Names are compared without regard to case, attributes
 with it.
@@ -18,7 +23,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from waagent.errors import ConfigError
@@ -29,6 +34,7 @@ from waagent.system import System
 
 HIGHEST_VERSION = (0, 1, 0)
 SIZE_LIMIT = 1024 * 1024
+IMAGE_POLICY = "/usr/lib/waagent/extension-policy.json"
 
 # Handlers whose purpose is to set passwords, keys and accounts, in lower case.
 USER_CHANGING = frozenset({"microsoft.ostcextensions.vmaccessforlinux", "microsoft.azure.vmaccessforlinux"})
@@ -42,17 +48,29 @@ class PolicyInvalid(ConfigError):
 
 @dataclass(frozen=True)
 class Policy:
-    """allowed: lower-case names of handlers, None for all; signed: such a name -> whether it has to be signed."""
+    """allowed: lower-case names of handlers, None for all; signed: such a name -> whether it has to be signed.
+
+    image: the policy that this one can only narrow.
+    """
 
     path: str
     allowed: frozenset[str] | None = None
     signature_required: bool = False
     signed: Mapping[str, bool] = field(default_factory=dict)
+    image: Policy | None = None
 
     def allows(self, handler: str) -> bool:
-        return self.allowed is None or handler.lower() in self.allowed
+        return self.denied_by(handler) == ""
+
+    def denied_by(self, handler: str) -> str:
+        """The file that does not allow it; "" when it is allowed."""
+        if self.image is not None and not self.image.allows(handler):
+            return self.image.path
+        return "" if self.allowed is None or handler.lower() in self.allowed else self.path
 
     def requires_signature(self, handler: str) -> bool:
+        if self.image is not None and self.image.requires_signature(handler):
+            return True
         return self.signed.get(handler.lower(), self.signature_required)
 
 
@@ -67,6 +85,13 @@ def read(system: System, path: str) -> Policy | None:
         return parse(raw.decode("utf-8-sig"), path)
     except UnicodeDecodeError as error:
         raise _invalid(path, "", f"it is not UTF-8 (byte {error.start})") from error
+
+
+def in_force(system: System, path: str | None) -> Policy | None:
+    """Raises PolicyInvalid."""
+    image = read(system, IMAGE_POLICY)
+    own = read(system, path) if path is not None else None
+    return replace(own, image=image) if own is not None else image
 
 
 def parse(text: str, path: str) -> Policy:
@@ -159,8 +184,10 @@ def refusals(
             refused[name] = Refusal(why, None, True, None)
         elif policy_error:
             refused[name] = Refusal(f"will not {verb} {name}: {policy_error}", None, True, None)
-        elif policy is not None and not policy.allows(name):
-            why = f"will not {verb} {name}: it is not in the allow list of {policy.path}; add it there to allow it"
+        elif policy is not None and (denier := policy.denied_by(name)):
+            fixed = "that is the image's and cannot be relaxed"
+            then = fixed if denier == IMAGE_POLICY else "add it there to allow it"
+            why = f"will not {verb} {name}: it is not in the allow list of {denier}; {then}"
             refused[name] = Refusal(why, None, False, None)
         elif deny_user_changes and handler.state == ENABLED and name.lower() in USER_CHANGING:
             why = f"will not run {name}: it changes user accounts, and Policy.DenyUserChanges=y in {config_file}"

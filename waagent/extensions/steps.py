@@ -34,6 +34,7 @@ from waagent.machine import package_locks
 from waagent.system import Effect, System
 
 NOT_RUN = "NOT_RUN"
+SHIMS = "/usr/lib/waagent/data/python-shims"
 UPDATE_FAILED = 1008
 DEPENDENCY_WAIT = 90 * 60.0
 
@@ -46,7 +47,7 @@ class Rules:
 
     parallel: so many handlers of one level may run side by side. enforce_limits: whether the manifests' quotas are
     set; unlimited: parts of names of handlers that get none, in lower case. package_wait: seconds to wait before a
-    command while the package manager is busy.
+    command while the package manager is busy. shims: whether handlers in Python find what newer ones have dropped.
     """
 
     enabled: bool = True
@@ -66,6 +67,7 @@ class Rules:
     enforce_limits: bool = True
     unlimited: tuple[str, ...] = ()
     config_file: str = "/etc/waagent.conf"
+    shims: bool = False
 
 
 class Steps:
@@ -367,6 +369,9 @@ class Steps:
         }
         if operation.instance:
             environment["ConfigExtensionName"] = operation.instance
+        if self._rules.shims:
+            inherited = os.environ.get("PYTHONPATH")
+            environment["PYTHONPATH"] = f"{SHIMS}:{inherited}" if inherited else SHIMS
         if self._rules.features:
             features = [{"Key": key, "Value": value} for key, value in self._rules.features]
             environment["AZURE_GUEST_AGENT_EXTENSION_SUPPORTED_FEATURES"] = json.dumps(features)

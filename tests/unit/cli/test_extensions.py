@@ -84,6 +84,19 @@ def test_list_shows_every_handler_with_its_status(bed: Bed, waagent: Waagent) ->
     assert [entry["status"] for entry in whole["extensions"]] == ["Ready", "NotReady"]
 
 
+def test_row_149_mounts_that_keep_handlers_from_running_are_told(machine: Machine, waagent: Waagent) -> None:
+    mounts = machine.root / "proc/mounts"
+    mounts.write_text("a / ext4 rw 0 0\nb /var ext4 rw,noexec 0 0\nc /tmp tmpfs rw,nosuid,noexec 0 0\n")
+    said = waagent("extensions", "list")
+    first, second, third = said.err.splitlines()
+    assert "/var is mounted noexec, so no handler can run from /var/lib/waagent: mount it with exec, or set Lib.Dir" in first
+    assert "/tmp is mounted noexec; handlers that unpack programs into /tmp fail" in second
+    assert "/var is mounted noexec; handlers that unpack programs into /var/tmp fail" in third
+    assert len(waagent("extensions", "list", "--format", "json").json()["problems"]) == 3
+    mounts.write_text("a / ext4 rw 0 0\n")
+    assert waagent("extensions", "list").err == ""
+
+
 def test_show_takes_the_last_part_of_a_name_in_any_case(bed: Bed, waagent: Waagent) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "status success fine"}, {"supportsMultipleExtensions": True})
     bed.process(multi(NAME, "1.0.0", Settings("Alpha", 3), Settings("Beta", 4)))
@@ -174,6 +187,16 @@ def test_check_policy(bed: Bed, machine: Machine, waagent: Waagent) -> None:
     assert said.status == 1
     assert not said.json()["valid"]
     assert "allowListed" in said.json()["error"]
+
+
+def test_row_68_check_policy_tells_of_the_image_s(machine: Machine, waagent: Waagent) -> None:
+    image = machine.root / "usr/lib/waagent/extension-policy.json"
+    rules = {"allowListedExtensionsOnly": True, "extensions": {NAME: {}}}
+    image.write_text(json.dumps({"policyVersion": "0.1.0", "extensionPolicies": rules}))
+    said = waagent("extensions", "check-policy")
+    assert (said.status, "allows contoso" in said.out, "not applied" in said.out) == (0, True, False)
+    (machine.root / "etc/waagent_policy.json").write_text('{"policyVersion": "0.1.0"}')
+    assert "extension-policy.json holds as well and cannot be relaxed" in waagent("extensions", "check-policy").out
 
 
 # -- run -----------------------------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ def test_options_that_the_reference_does_not_have_are_new_or_other_spellings() -
     ours = {option.name: option for option in settings.OPTIONS if option.name not in known}
     assert {name for name, option in ours.items() if option.since == "3.0.0"} == {
         "Extensions.PackageManagerWait",
+        "Extensions.PythonShims",
         "Extensions.Parallel",
         "Extensions.SignatureRoot",
         "Network.Manage",

@@ -62,7 +62,7 @@ def test_23_a_failing_enable_repeats_only_enable(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("verb", ["enable", "install"], ids=["24-enable", "25-install"])
-def test_a_command_over_its_limit_is_killed_with_its_children(bed: Bed, verb: str) -> None:
+def test_24_25_a_command_over_its_limit_is_killed_with_its_children(bed: Bed, verb: str) -> None:
     script = "echo begun; trap '' TERM; sleep 300 & echo $! > ../child; wait; sleep 300"
     bed.publish(NAME, "1.0.0", {verb: script})
     limits(bed, **{verb: 0.5})
@@ -235,7 +235,7 @@ bed.process(single({name!r}))
 
 
 @pytest.mark.parametrize("verb", ["install", "enable"], ids=["35b-install", "35c-127-enable"])
-def test_a_command_whose_agent_was_killed_is_waited_for_and_not_run_twice(bed: Bed, verb: str) -> None:
+def test_35b_35c_127_a_command_whose_agent_was_killed_is_waited_for_and_not_run_twice(bed: Bed, verb: str) -> None:
     process = resumed_bed(bed, NAME, "touch ../begun; sleep 1.5; status success done", verb)
     process.kill()
     process.wait()

@@ -15,6 +15,7 @@ import pytest
 from tests.unit.extensions.conftest import Bed, pack, single
 from waagent.errors import MachineError
 from waagent.extensions import version
+from waagent.extensions.apply import is_processed
 from waagent.machine.archive import ArchiveInvalid, Limits, unpack
 from waagent.system import System
 
@@ -192,7 +193,7 @@ def refused(system: System, content: bytes, limits: Limits | None = None) -> str
     ["../x", "a/../../x", "/etc/x", "..\\x", "C:\\x", "C:x", "\\x", "a/" + "n" * 300, "x/.."],
     ids=["84-parent", "84-inner", "84-absolute", "backslash", "drive", "drive-relative", "root", "long", "end"],
 )
-def test_names_that_lead_out_are_refused(here: System, name: str) -> None:
+def test_84_names_that_lead_out_are_refused(here: System, name: str) -> None:
     assert "refused" in refused(here, raw_zip((name, b"x")))
 
 
@@ -291,3 +292,31 @@ def test_what_a_killed_process_fetched_is_swept_away(bed: Bed) -> None:
     os.makedirs(f"{bed.layout.lib}/.other")
     bed.process()
     assert sorted(os.listdir(bed.layout.lib)) == [".other", "extensions"]
+
+
+def test_row_143_a_download_that_fails_is_not_repeated_for_ever(bed: Bed) -> None:
+    bed.publish_raw(NAME, "1.0.0", b"no archive")
+    desired = bed.desired(single(NAME))
+    bed.engine().process(desired)
+    assert is_processed(bed.system, bed.layout, desired.identity)  # so no worker fetches it again in this boot
+    assert bed.entry(NAME)["code"] == 1001
+    tries = len(bed.fetched)
+    bed.process(single(NAME, "1.0.0", 1))
+    assert len(bed.fetched) == 2 * tries
+
+
+def test_row_4_nothing_of_a_package_stays_but_what_was_unpacked(bed: Bed) -> None:
+    for number in ("1.0.0", "1.1.0"):
+        bed.publish(NAME, number)
+        bed.process(single(NAME, number))
+        kept = sorted(file.name for file in Path(bed.layout.lib).iterdir() if NAME in file.name)
+        assert kept == [f"{NAME}-{number}"]
+
+
+def test_row_74_what_bears_no_mark_of_an_agent_is_never_deleted(bed: Bed) -> None:
+    foreign = bed.base("Other.Agent.Tool", "2.0.0")
+    (foreign / "config").mkdir(parents=True)
+    (foreign / "HandlerManifest.json").write_text("[]")
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME))
+    assert (foreign / "HandlerManifest.json").exists()

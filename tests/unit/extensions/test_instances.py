@@ -29,7 +29,7 @@ def abc(bed: Bed, scripts: dict[str, str] | None = None, **more: Any) -> None:
     bed.process(multi(NAME, "1.0.0", *instances("A", "B", "C")))
 
 
-def test_53_one_install_and_an_enable_for_each(bed: Bed) -> None:
+def test_53_62_one_install_and_an_enable_for_each(bed: Bed) -> None:
     abc(bed, {"enable": "status success $ConfigExtensionName"})
     assert bed.ran() == [
         f"install {NAME}-1.0.0 0 A",
@@ -43,7 +43,7 @@ def test_53_one_install_and_an_enable_for_each(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("script", ["true", "exit 1"], ids=["54", "55-disable-fails"])
-def test_an_instance_is_disabled_alone(bed: Bed, script: str) -> None:
+def test_54_55_an_instance_is_disabled_alone(bed: Bed, script: str) -> None:
     abc(bed, {"disable": script, "enable": "status success ok"})
     bed.ran()
     bed.process(multi(NAME, "1.0.0", *instances("A", "B", "C", off="A", sequence=1)))
@@ -184,7 +184,7 @@ def test_64_removals_come_first_and_in_reverse(bed: Bed) -> None:
     [("status error bad", "error"), ("exit 1", "failed")],
     ids=["65", "enable-fails"],
 )
-def test_a_failed_dependency_skips_what_comes_later(bed: Bed, first: str, word: str) -> None:
+def test_65_a_failed_dependency_skips_what_comes_later(bed: Bed, first: str, word: str) -> None:
     assert pair_of(bed, first) == [f"install {ONE}", f"enable {ONE}"]
     entry = bed.entry(TWO)
     assert (entry["status"], entry["code"]) == ("NotReady", -1)

@@ -106,7 +106,7 @@ def test_9_a_failing_disable_keeps_the_handler_for_the_next_goal_state(bed: Bed)
 
 
 @pytest.mark.parametrize("gone", [True, False], ids=["10-version-gone", "11-manifest-unreachable"])
-def test_uninstall_needs_no_manifest(installed: Bed, gone: bool) -> None:
+def test_10_11_uninstall_needs_no_manifest(installed: Bed, gone: bool) -> None:
     installed.ran()
     if gone:
         installed.published[NAME] = {}

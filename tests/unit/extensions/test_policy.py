@@ -130,13 +130,38 @@ def test_the_file_is_read_from_the_machine(system: System) -> None:
         policy.read(system, PATH)
 
 
-def test_user_changes_can_be_denied(bed: Bed) -> None:
+def test_row_71_user_changes_can_be_denied(bed: Bed) -> None:
     bed.rules = Rules(deny_user_changes=True)
     access = "Microsoft.OSTCExtensions.VMAccessForLinux"
     bed.publish(access, "1.0.0")
     bed.publish(NAME, "1.0.0")
     bed.process(single(access), single(NAME))
     assert (bed.entry(access)["code"], bed.entry(NAME)["status"]) == (1009, "Ready")
+
+
+def test_row_68_the_image_s_policy_cannot_be_relaxed(bed: Bed, system: System) -> None:
+    listed = '{"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": true, "extensions": %s}}'
+    image, own = system.path(policy.IMAGE_POLICY), system.path(PATH)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    assert policy.in_force(system, PATH) is None
+    image.write_text(listed % f'{{"{NAME}": {{"signatureRequired": true}}, "A.B": {{}}}}')
+    own.write_text(listed % f'{{"{NAME}": {{"signatureRequired": false}}, "X.Y": {{}}}}')
+    for path in (PATH, None):  # None: Policy.Enabled=n
+        found = policy.in_force(system, path)
+        assert found is not None
+        assert [found.allows(name) for name in (NAME, "X.Y")] == [True, False]
+        assert found.allows("A.B") is (path is None)
+        assert found.requires_signature(NAME)
+    own.unlink()
+    found = policy.in_force(system, PATH)
+    bed.publish("X.Y", "1.0.0")
+    bed.rules = Rules(policy=found)
+    bed.process(single("X.Y"))
+    assert bed.ran() == []
+    assert "that is the image's and cannot be relaxed" in bed.entry("X.Y")["formattedMessage"]["message"]
+    image.write_text("nonsense")
+    with pytest.raises(PolicyInvalid, match=policy.IMAGE_POLICY):
+        policy.in_force(system, None)
 
 
 def test_names_that_cannot_be_directories_touch_nothing(bed: Bed) -> None:
@@ -209,7 +234,7 @@ def test_a_good_signature_leaves_its_mark(bed: Bed, sign: Any) -> None:
 
 @needs_openssl
 @pytest.mark.parametrize("case", ["117", "118", "unsigned", "off"])
-def test_without_a_policy_a_bad_signature_is_noted_only(bed: Bed, sign: Any, case: str) -> None:
+def test_117_118_without_a_policy_a_bad_signature_is_noted_only(bed: Bed, sign: Any, case: str) -> None:
     bed.rules = Rules(check_signatures=case != "off")
     other = {"signingInfo": {**SIGNING["signingInfo"], "version": "9.9"}}
     content = bed.publish(NAME, "1.0.0", top=other if case == "118" else SIGNING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.conftest import Script
 from tests.unit.extensions.conftest import Bed, single
 from waagent.extensions import generalise, quotas, start
 from waagent.extensions.handler import Quotas, parse_manifest
+from waagent.extensions.layout import LIB, Layout
 from waagent.system import System
 
 NAME = "Contoso.Test.Probe"
@@ -124,3 +126,32 @@ def test_a_manifest_in_full() -> None:
 def test_limits_that_make_no_sense_are_none(limits: object) -> None:
     text = json.dumps([{"handlerManifest": {}, "resourceLimits": limits}])
     assert parse_manifest(text, NAME).quotas == Quotas()
+
+
+# -- where Lib.Dir is another --------------------------------------------------------------------------------
+
+
+def test_row_148_the_habitual_directory_leads_to_lib_dir(system: System) -> None:
+    layout = Layout("/opt/waagent", "/var/log/azure")
+    system.make_directory("/opt/waagent")
+    system.make_directory("/var/lib")
+    habitual = system.path(LIB)
+    shutil.rmtree(habitual, ignore_errors=True)
+    habitual.mkdir()
+    (habitual / "effects.jsonl").write_text("one\n")
+    (habitual / "firewall.rules").write_text("rules\n")
+    system.path("/opt/waagent/effects.jsonl").write_text("before\n")
+    for _ in range(2):
+        assert start.link_habitual(system, layout) == []
+        assert os.readlink(habitual) == "/opt/waagent"
+    assert system.read_text("/opt/waagent/effects.jsonl").startswith("before\none\n")
+    assert system.read_text("/opt/waagent/firewall.rules") == "rules\n"
+    assert start.link_habitual(system, Layout("/srv/waagent", "/var/log/azure")) == [
+        "/var/lib/waagent leads to /opt/waagent, not to /srv/waagent; handlers that name it look there"
+    ]
+    habitual.unlink()
+    (habitual / "history").mkdir(parents=True)
+    (told,) = start.link_habitual(system, layout)
+    assert told.startswith("/var/lib/waagent holds history, so it stays")
+    assert (habitual / "history").is_dir()
+    assert start.link_habitual(system, Layout(LIB, "/var/log/azure")) == []

@@ -89,7 +89,7 @@ def test_39_a_failing_disable_of_the_old_version_stops_the_update(bed: Bed) -> N
 
 
 @pytest.mark.parametrize("word", [True, "true", "TRUE"], ids=["40", "34-true", "34-TRUE"])
-def test_a_tolerated_failure_of_disable_is_passed_on(bed: Bed, word: object) -> None:
+def test_40_a_tolerated_failure_of_disable_is_passed_on(bed: Bed, word: object) -> None:
     begin(bed, {"disable": "exit 7"})
     update(bed, manifest={"continueOnUpdateFailure": word})
     assert bed.verbs() == ["disable", "update", "uninstall", "install", "enable"]
@@ -238,7 +238,7 @@ def kill_before(bed: Bed, verb: str, *handlers: Handler) -> None:
     ],
     ids=["50-carry", "50", "uninstall", "remove", "51", "enable"],
 )
-def test_a_power_cut_in_an_update_is_resumed_at_the_next_step(bed: Bed, before: str, rest: list[str]) -> None:
+def test_50_51_a_power_cut_in_an_update_is_resumed_at_the_next_step(bed: Bed, before: str, rest: list[str]) -> None:
     begin(bed, {"disable": "exit 7", "uninstall": "exit 9"})
     bed.publish(NAME, "1.1.0", manifest=CONTINUE)
     kill_before(bed, before, single(NAME, "1.1.0", sequence=1))
