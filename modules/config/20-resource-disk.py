@@ -19,7 +19,7 @@ Fails     DiskError that says what was found and what to do
 from __future__ import annotations
 
 from waagent.errors import DiskError
-from waagent.machine import disk_search, disks, fstab, mounts, stripe
+from waagent.machine import disk_search, disks, fstab, loss_notice, mounts, stripe
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
 MODULE = Module(
@@ -30,14 +30,6 @@ MODULE = Module(
 )
 
 LOOK = "/run/waagent/resource-disk"
-WARNING_FILE = "DATALOSS_WARNING_README.txt"
-WARNING = """This is a temporary disk. Everything on it can be lost at any time: when the VM is stopped and
-deallocated, resized, moved to another host or repaired. What is lost cannot be brought back.
-
-Do not keep personal or application data here. Use it for what can be made again: swap, caches,
-scratch files. For data to keep, attach a data disk:
-https://learn.microsoft.com/azure/virtual-machines/managed-disks-overview
-"""
 
 
 def run(ctx: Context) -> Outcome:
@@ -62,7 +54,7 @@ def run(ctx: Context) -> Outcome:
         device = _of_several(ctx, found)
     mounted = mounts.of(system, *disks.above(system, device))
     if mounted is not None:
-        wrote = _warn(ctx, mounted.directory)
+        wrote = loss_notice.write(system, mounted.directory)
         _publish(ctx, device, mounted.device, mounted.directory, mounted.filesystem)
         told = f"{mounted.device} is mounted on {mounted.directory}"
         return changed(f"{told}; wrote the warning") if wrote else unchanged(told)
@@ -84,7 +76,7 @@ def run(ctx: Context) -> Outcome:
         filesystem, made = _format(ctx, partition), True
         _mount(ctx, partition, filesystem, directory)
     disks.intend(system, ctx.lib, "")
-    _warn(ctx, directory)
+    loss_notice.write(system, directory)
     _publish(ctx, device, partition, directory, filesystem)
     how = f"made {filesystem} on {partition} and mounted it" if made else f"mounted {partition} ({filesystem})"
     return changed(f"{how} on {directory}")
@@ -191,12 +183,6 @@ def _require_no_files(ctx: Context, partition: str) -> None:
         raise DiskError(f"cannot use the resource disk: {partition} is NTFS and cannot be looked into "
                         f"({answers[0].strip() or 'mount failed'}); it is left as it is")  # fmt: skip
     # A system without NTFS cannot have written there: it is the platform's fresh partition.
-
-
-def _warn(ctx: Context, directory: str) -> bool:
-    if ctx.system.planning and not ctx.system.is_directory(directory):
-        return False
-    return ctx.system.write(f"{directory}/{WARNING_FILE}", WARNING, mode=0o644)
 
 
 def _publish_of_others(ctx: Context, device: str, owner: str) -> None:
