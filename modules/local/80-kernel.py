@@ -1,28 +1,36 @@
-"""Give disks the time that the platform may need to answer.
+"""Give disks the time that the platform may need to answer; keep an old kernel from virtual NUMA.
 
 At each boot, before anything mounts data disks; disks that are added later are found by the periodic step
-scsi-timeout.
+scsi-timeout. Kernels up to 2.6.37 do not come up on a VM with several virtual NUMA nodes: the boot loader is told
+to give them numa=off.
 
-Reads     OS.RootDeviceScsiTimeout
-Changes   the SCSI time limit of every sd* disk
-Skips     when the option is not set
+Reads     OS.RootDeviceScsiTimeout; the kernel's release
+Changes   the SCSI time limit of every sd* disk; with an old kernel the configuration of the boot loader
+Skips     when the option is not set and the kernel is none of the old ones
+Fails     MachineError when the boot loader of an old kernel is none that is known
 """
 
 from __future__ import annotations
 
-from waagent.machine import kernel
+from waagent.machine import boot_loader, kernel
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
 MODULE = Module(
-    summary="Set the time limit of disk requests", frequency="always", reads=("OS.RootDeviceScsiTimeout",)
+    summary="Set the time limit of disk requests, and what old kernels need",
+    frequency="always",
+    reads=("OS.RootDeviceScsiTimeout",),
 )
 
 
 def run(ctx: Context) -> Outcome:
     seconds = ctx.config.integer("OS.RootDeviceScsiTimeout")
+    disks = kernel.set_scsi_timeout(ctx.system, ctx.profile, seconds) if seconds else []
+    done = [f"{seconds} s on {', '.join(disks)}"] if disks else []
+    if kernel.stumbles_over_numa(ctx.system):
+        file = boot_loader.add(ctx.system, ctx.profile, (kernel.NUMA_OFF,), "numa=off")
+        done += [f"{kernel.NUMA_OFF} in {file} from the next boot on"] if file else []
+    if done:
+        return changed("; ".join(done))
     if not seconds:
         return skipped("OS.RootDeviceScsiTimeout is not set")
-    disks = kernel.set_scsi_timeout(ctx.system, ctx.profile, seconds)
-    if not disks:
-        return unchanged(f"{seconds} s on every SCSI disk")
-    return changed(f"{seconds} s on {', '.join(disks)}")
+    return unchanged(f"{seconds} s on every SCSI disk")

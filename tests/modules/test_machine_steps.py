@@ -148,3 +148,43 @@ def test_rules_stay_where_the_distribution_or_the_admin_says_so(ctx, declared, p
     put(RULES, "SUBSYSTEM==…")
     assert step("periodic/65-net-rules").run(ctx).kind == "skipped"
     assert ctx.system.exists(RULES)
+
+
+# -- old kernels, the random seed --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("release", "cmdline", "off"),
+    [
+        ("2.6.32-754.el6.x86_64", "ro root=/dev/sda1", True),
+        ("2.6.37", "ro", True),
+        ("2.6.37.6-0.20", "ro", True),
+        ("2.6.38", "ro", False),
+        ("2.6.32-754.el6.x86_64", "ro numa=off", False),
+        ("3.0.101", "ro", False),
+        ("6.1.0-28-cloud-amd64", "ro", False),
+        ("nonsense", "ro", False),
+    ],
+)
+def test_virtual_numa_is_switched_off_for_kernels_that_stumble_over_it(ctx, script, put, program, release, cmdline, off):
+    program("update-grub")
+    script.on("update-grub")
+    grub = put("/etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
+    put("/proc/sys/kernel/osrelease", f"{release}\n")
+    put("/proc/cmdline", f"{cmdline}\n")
+    outcome = step("local/80-kernel").run(ctx)
+    assert outcome.kind == ("changed" if off else "skipped")
+    assert ("numa=off" in grub.read_text()) == off
+    settle(ctx)
+    assert step("local/80-kernel").run(ctx).kind == "skipped"
+    assert script.ran == ([("update-grub",)] if off else [])
+
+
+def test_the_seed_of_the_platform_is_stirred_in(ctx, script, put):
+    assert step("local/12-entropy").run(ctx).kind == "skipped"
+    seed = put("/sys/firmware/acpi/tables/OEM0", b"\x01" * 64)
+    stir = ("dd", "if=/sys/firmware/acpi/tables/OEM0", "of=/dev/urandom", "bs=4096", "status=none")
+    script.on(*stir)
+    assert step("local/12-entropy").run(ctx).kind == "changed"
+    assert script.ran == [stir] and "\\x01" not in str(ctx.system.effects)
+    assert seed.exists()

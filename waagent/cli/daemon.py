@@ -2,7 +2,8 @@
 
 The stages run one after the other as processes of their own, exactly as systemd would run them; then this process
 becomes the watcher, which also keeps the timer of the periodic stage.
-Exit status: 0 when another live daemon owns the pid file; else it does not return.
+Exit status: 0 when another live daemon owns the pid file, or when the machine was handed over to System Center VMM
+(five minutes later, so that a service manager does not start it again at once); else it does not return.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import argparse
 import os
 import sys
 
+from waagent.provisioning.scvmm import HANDED_OVER
 from waagent.runner.journal import BOOT_STAGES
 from waagent.system import System
+
+HAND_OVER = 300.0
 
 SUMMARY = "run all stages, then watch (without systemd)"
 
@@ -39,6 +43,10 @@ def main(args: argparse.Namespace, system: System) -> int:
     for stage in BOOT_STAGES:
         child = os.spawnv(os.P_NOWAIT, sys.executable, [*_program(), "stage", stage])  # noqa: S606
         os.waitpid(child, 0)
+        if system.exists(HANDED_OVER):
+            print(f"waagent daemon: {system.read_text(HANDED_OVER).strip()}; ending in {HAND_OVER:.0f} s")
+            system.clock.sleep(HAND_OVER)
+            return 0
     os.execv(sys.executable, [*_program(), "watch", "--keep-timer"])  # noqa: S606 - ourselves, no shell
     return 0
 

@@ -1,6 +1,7 @@
 """Options that the boot loader gives to the kernel: the serial console, so that a boot can be watched from outside.
 
-add_console(system, profile)   the file that was changed, or "" when it says so already; MachineError
+add_console(system, profile)        the file that was changed, or "" when it says so already; MachineError
+add(system, profile, options, what) the same with other options
 
 What the options are, in which file and line they belong, and what makes the boot loader read the file again is
 data: the profile's kernel.console-options, console-files, console-key and console-update. The key is
@@ -10,7 +11,7 @@ data: the profile's kernel.console-options, console-files, console-key and conso
     kernel   every line that begins with this word (GRUB 1)
     *        the whole file: one line of options in a file called cmdline, else one line for each option
 
-Source: provisioning 8.3.
+Source: provisioning 8.2, 8.3.
 """
 
 from __future__ import annotations
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
 
 
 def add_console(system: System, profile: DistroProfile) -> str:
-    options = profile.texts("kernel.console-options")
+    return add(system, profile, profile.texts("kernel.console-options"), "the serial console")
+
+
+def add(system: System, profile: DistroProfile, options: tuple[str, ...], what: str) -> str:
+    """`what` the options are for, in the words of a message."""
     files = profile.texts("kernel.console-files")
     file = next((each for each in files if system.exists(each)), None)
     if file is None:
         known = " or ".join(files) or "boot loader that this agent knows"
-        raise MachineError(f"cannot set the serial console: there is no {known}")
+        raise MachineError(f"cannot set {what}: there is no {known}")
     before = system.read_text(file)
     after = edited(before, profile.text("kernel.console-key") or "*", options, posixpath.basename(file))
     if after == before:

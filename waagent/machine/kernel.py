@@ -1,17 +1,19 @@
-"""Kernel knobs: the time limit of SCSI requests, modules.
+"""Kernel knobs: the time limit of SCSI requests, modules, virtual NUMA.
 
 set_scsi_timeout(system, profile, seconds)   names of the disks that were changed
 load_module(system, name)                    false when the kernel has no such module
+stumbles_over_numa(system)                   whether this kernel cannot boot on several virtual NUMA nodes
 
 The limit is set on all sd* disks, whatever the option's name says: the platform may hold a request back for
 minutes while it moves a disk, and a request that fails makes the file system read-only. NVMe disks have their own
 rules.
 
-Source: provisioning 8.1, 8.6.
+Source: provisioning 8.1, 8.2, 8.6.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from waagent.errors import CommandFailed, SystemRefused
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from waagent.distro import DistroProfile
 
 BLOCK = "/sys/block"
+LAST_WITHOUT_NUMA = (2, 6, 37)
+NUMA_OFF = "numa=off"
 
 
 def set_scsi_timeout(system: System, profile: DistroProfile, seconds: int) -> list[str]:
@@ -55,6 +59,19 @@ def load_module(system: System, name: str) -> bool:
     except CommandFailed:
         return False
     return True
+
+
+def stumbles_over_numa(system: System) -> bool:
+    """Kernels up to 2.6.37 do; false as well where the kernel was told not to look."""
+    try:
+        release = system.read_text("/proc/sys/kernel/osrelease")
+        told = system.read_text("/proc/cmdline").split()
+    except OSError:
+        return False
+    version = re.match(r"(\d+)\.(\d+)\.?(\d*)", release)
+    if version is None or NUMA_OFF in told:
+        return False
+    return tuple(int(part or 0) for part in version.groups()) <= LAST_WITHOUT_NUMA
 
 
 def _by_sysctl(system: System, name: str, seconds: int) -> list[str]:

@@ -30,7 +30,7 @@ from waagent.runner.protocol import MISCONFIGURED, PROXIES, SKIPPED, TEMPORARY
 from waagent.runner.report import Report
 from waagent.runner.steps import Step
 from waagent.system import System
-from waagent.system.command import PATH
+from waagent.system.command import PASSED_ON, PATH
 from waagent.system.files import write_atomic
 
 CANNOT_START = {errno.ENOENT: 127}  # else 126, as a shell has it
@@ -131,7 +131,7 @@ def environment(step: Step, ctx: Context, folder: str, limit: float) -> dict[str
         "WAAGENT_TMP": folder,
         "WAAGENT_DEADLINE": f"{limit:.0f}",
     }
-    env.update({name: os.environ[name] for name in PROXIES if name in os.environ})
+    env.update({name: os.environ[name] for name in (*PROXIES, *PASSED_ON) if name in os.environ})
     return env
 
 

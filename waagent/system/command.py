@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import subprocess
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PASSED_ON = ("OPENSSL_FIPS",)  # of this process's own environment, where it has them
 OUTPUT_LIMIT = 1024 * 1024
 
 TIMED_OUT, NOT_EXECUTABLE, NOT_FOUND = 124, 126, 127
@@ -32,7 +33,8 @@ class Result(NamedTuple):
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of every program: a fixed PATH and the C locale, so that output can be parsed."""
-    return {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", **(extra or {})}
+    passed_on = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {"PATH": PATH, "LC_ALL": "C", "HOME": "/root", **passed_on, **(extra or {})}
 
 
 def execute(

@@ -309,3 +309,14 @@ def test_12_18_dead_pid_or_garbage_is_overwritten(machine: Machine, daemon_on: l
     daemon.main(SimpleNamespace(background=False), machine.system())  # type: ignore[arg-type]
     assert pid_file.read_text() == str(os.getpid())
     assert [argv[-1] for argv in daemon_on] == ["local", "network", "config", "final", "--keep-timer"]
+
+
+def test_row_96_a_daemon_ends_when_vmm_looks_after_the_machine(machine: Machine, daemon_on: list[list[str]]) -> None:
+    (machine.root / "run/waagent").mkdir(parents=True, exist_ok=True)
+    (machine.root / "run/waagent/handed-over").write_text("the agent of VMM looks after this machine\n")
+    system = machine.system()
+    slept: list[float] = []
+    system.clock = SimpleNamespace(sleep=slept.append, monotonic=lambda: 0.0, stamp=lambda: "")  # type: ignore[assignment]
+    assert daemon.main(SimpleNamespace(background=False), system) == 0  # type: ignore[arg-type]
+    assert slept == [300.0]
+    assert [argv[-1] for argv in daemon_on] == ["local"]
