@@ -20,8 +20,19 @@ if TYPE_CHECKING:
 
 def situation(system: System) -> tuple[DistroProfile, Config]:
     """Read both for the machine below the system's root. Raises ConfigError for a damaged shipped profile."""
-    profile = _profile(system)
-    loaded = _config(system, profile)
+    from waagent import config, distro
+    from waagent.distro import cache
+
+    data = profiles_directory(system)
+    profile = distro.load(system.root, data)
+    if os.geteuid() == 0 and not system.planning:
+        cache.remember(system.quietly(), profile, data)
+    loaded = config.load(
+        system.root,
+        config.chosen(profile.text("configuration.file")),
+        profile.mapping("configuration.defaults"),
+        f"distro profile {profile.name}",
+    )
     if os.environ.get(VERBOSE):
         loaded = loaded.but("Logs.Verbose", True, "-verbose")
     if loaded.switch("OS.EnableFIPS"):
