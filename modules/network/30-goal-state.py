@@ -5,7 +5,7 @@ certificates under an old number.
 
 Reads     OS.OpensslPath, Debug.EnableFastTrack, Extensions.GoalStatePeriod, HttpProxy.*
 Changes   <Lib.Dir>/goal-state.json, TransportPrivate.pem and TransportCert.pem, <thumbprint>.crt and .prv (all
-          0600), SharedConfig.xml, history/ (what was new, without secrets)
+          0600), SharedConfig.xml, GoalState.1.xml (a placeholder), history/ (what was new, without secrets)
 Publishes fabric.container_id, .role_instance_id, .role_config_name, .incarnation, .thumbprints
 Skips     when the wire server was not found
 Fails     FabricUnreachable, FabricRejected, GoalStateInvalid; the last good goal state stays in force

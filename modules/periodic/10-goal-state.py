@@ -3,7 +3,7 @@
 Also delivers the report of provisioning that the final stage could not: the wire server answers now.
 
 Reads     OS.OpensslPath, Debug.EnableFastTrack, Extensions.GoalStatePeriod, HttpProxy.*; how final.report ended
-Changes   <Lib.Dir>/goal-state.json, <thumbprint>.crt and .prv, SharedConfig.xml, history/;
+Changes   <Lib.Dir>/goal-state.json, <thumbprint>.crt and .prv, SharedConfig.xml, GoalState.1.xml, history/;
           <Lib.Dir>/provisioned
 Publishes fabric.*
 Fails     FabricUnreachable, FabricRejected, GoalStateInvalid; the last good goal state stays in force, the watcher

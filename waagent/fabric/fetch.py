@@ -13,7 +13,8 @@ cannot be read, and a host plugin in trouble: what it served last then counts as
 When protected settings want a certificate that was not delivered (a machine that was resumed from hibernation has
 new ones under an old incarnation), everything is fetched again at once, and once more a period later.
 
-Changes    <lib>/<thumbprint>.crt and .prv, the transport pair, <lib>/SharedConfig.xml (read by other software)
+Changes    <lib>/<thumbprint>.crt and .prv, the transport pair, <lib>/SharedConfig.xml (read by other software),
+           <lib>/GoalState.1.xml (other software looks for its name)
 
 Source: wire-protocol 2.2 to 2.8, 8.1.
 """
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from waagent.fabric.wire import WireServer
 
 SHARED_CONFIG = "SharedConfig.xml"
+PLACEHOLDER, NOTHING = "GoalState.1.xml", "<xml>the goal state is not kept in this file</xml>"
 PROFILE_TOTAL = 20.0
 TROUBLE = (FabricUnreachable, FabricRejected, GoalStateInvalid)
 
@@ -132,14 +134,17 @@ def _vm_settings(
         answer = sources.plugin.vm_settings("" if force else state.etag)
     except TROUBLE as error:
         note(f"{error}; continuing with what it served last")
-        return replace(state, refused_etag=str(error.facts.get("etag", ""))), False, False
+        refused = str(error.facts.get("etag", ""))
+        if refused and refused != state.refused_etag:
+            sources.kept["VmSettings.json"] = sources.plugin.vm_settings_text
+        return replace(state, refused_etag=refused), False, False
     state = replace(state, refused_etag="")
     if answer.kind == UNCHANGED:
         return replace(state, fast_track_supported=True), False, False
     if answer.kind == CHANGED and answer.settings is not None:
         document = answer.settings.desired if answer.settings.is_fast_track else None
         if document is not None and answer.etag != state.etag:
-            sources.kept["VmSettings.json"] = answer.text
+            sources.kept["VmSettings.json"] = sources.plugin.vm_settings_text
         fresh = replace(state, fast_track=document, etag=answer.etag, fast_track_supported=True)
         return fresh, document is not None and answer.etag != state.etag, False
     return replace(state, fast_track=None, etag="", fast_track_supported=False), False, served
@@ -160,7 +165,9 @@ def _documents(
     if goal.shared_config:
         shared = wire.document(goal.shared_config, "the shared config document")
         sources.kept[SHARED_CONFIG] = shared
-        wire.system.quietly().write(f"{sources.lib}/{SHARED_CONFIG}", shared, secret=True)
+        quiet = wire.system.quietly()
+        quiet.write(f"{sources.lib}/{SHARED_CONFIG}", shared, secret=True)
+        quiet.write(f"{sources.lib}/{PLACEHOLDER}", NOTHING, secret=True)
     state = replace(state, names=names)
     if wire.system.planning:
         note("certificates and remote users are left out of a plan: opening them takes files")

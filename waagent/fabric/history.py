@@ -7,6 +7,7 @@ save(system, lib, state, kept)      kept: name of a file -> the document as it w
         GoalState.xml, ExtensionsConfig.xml, HostingEnvironmentConfig.xml, SharedConfig.xml, RemoteAccess.xml,
         VmSettings.json     as received, but for signatures of URLs, protected settings and passwords
         Certificates.json   [{"thumbprint": …, "hasPrivateKey": …}]
+    2026-11-23T11-05-00__8402733151920467713/       vmSettings that could not be used, once for each ETag
     2026-11-23T08-00-00__1.zip                      all but the newest entry
 
 Directories 0700, files 0600, times UTC. At most 50 entries stay. A document whose secrets could not be taken out is
@@ -62,9 +63,12 @@ def save(
     if not kept or system.planning:
         return None
     moment = system.clock.now().strftime("%Y-%m-%dT%H-%M-%S")
-    etag = "".join(letter for letter in state.etag if letter.isalnum() or letter in "._")[:64]
-    number = "".join(letter for letter in state.goal.incarnation if letter.isalnum())[:32]
-    name = f"{moment}__{number}" + (f"-{etag}" if etag and "VmSettings.json" in kept else "")
+    ids = [_plain(state.goal.incarnation, 32)]
+    if "VmSettings.json" in kept:
+        if state.refused_etag and len(kept) == 1:
+            ids = []
+        ids.append(_plain(state.refused_etag or state.etag, 64))
+    name = f"{moment}__{'-'.join(ids)}"
     folder = f"{lib}/{FOLDER}"
     quiet = system.quietly()
     summary = [{"thumbprint": one.thumbprint, "hasPrivateKey": one.has_private_key} for one in state.certificates]
@@ -81,6 +85,11 @@ def save(
         note(f"cannot keep a record of the goal state: {error}")
         return None
     return name
+
+
+def _plain(text: str, length: int) -> str:
+    """What of an incarnation or ETag may stand in a file's name."""
+    return "".join(letter for letter in text if letter.isalnum() or letter in "._")[:length]
 
 
 def _secrets(state: FabricState) -> list[str]:

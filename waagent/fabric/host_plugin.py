@@ -47,7 +47,6 @@ class VmSettingsAnswer(NamedTuple):
     kind: str
     settings: VmSettings | None = None
     etag: str = ""
-    text: bytes = b""
 
 
 class HostPlugin:
@@ -65,6 +64,7 @@ class HostPlugin:
         self._goal = goal
         self._refresh = refresh
         self._speaks = False
+        self.vm_settings_text = b""  # of the last answer, whether it could be used or not
 
     @property
     def goal(self) -> GoalState:
@@ -114,6 +114,7 @@ class HostPlugin:
         fresh = response.headers.get("etag", "")
         if not fresh:
             raise GoalStateInvalid(f"cannot use vmSettings from {url}: no ETag came with it", document="vmSettings")
+        self.vm_settings_text = response.body
         try:
             settings = vm_settings.parse(response.body, fresh)
         except GoalStateInvalid as error:
@@ -122,7 +123,7 @@ class HostPlugin:
             raise
         if not settings.supported:
             return VmSettingsAnswer(UNSUPPORTED)
-        return VmSettingsAnswer(CHANGED, settings, fresh, response.body)
+        return VmSettingsAnswer(CHANGED, settings, fresh)
 
     def artifact(
         self,
