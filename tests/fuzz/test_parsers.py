@@ -182,6 +182,7 @@ def damaged(documents: Iterable[bytes], tricks: tuple[bytes, ...]) -> Any:
     return draw_one() | st.binary(max_size=300)
 
 
+@pytest.mark.wire("7.5/documents")
 @pytest.mark.parametrize("name", TARGETS)
 def test_nothing_but_the_typed_error_escapes(name: str) -> None:
     documents, tricks, parse, errors = TARGETS[name]

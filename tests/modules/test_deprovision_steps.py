@@ -139,6 +139,7 @@ DISTROS: list[tuple[str, str, Any, Any, Any, tuple[str, ...], str]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.row("provisioning", 64)
 @pytest.mark.parametrize(
     ("distro", "version", "stop", "delete", "lock", "resolver", "machine_id"), DISTROS, ids=lambda each: str(each)[:20]
 )
@@ -221,6 +222,7 @@ def test_5_2_1_workers_and_timer_are_stopped_too(image: Callable[..., Image]) ->
     ]  # fmt: skip
 
 
+@pytest.mark.wire("8.2/waagent.pid")
 def test_daemon_of_the_pid_file_is_ended_and_no_other(image: Callable[..., Image], put: Put) -> None:
     made = image("alpine", "3.19")
     made.recorder.active.clear()
@@ -301,6 +303,7 @@ def test_5_2_8_a_name_that_a_dhcp_client_is_told_goes(
     assert not any("restart" in argv for argv in made.recorder.ran)
 
 
+@pytest.mark.row("provisioning", 66)
 def test_66_only_bobs_rules_go_and_the_hash_in_the_copies(image: Callable[..., Image], put: Put) -> None:
     made = image()
     rules = put("/etc/sudoers.d/waagent", "# ours\nbob ALL=(ALL) NOPASSWD: ALL\nbobby ALL=(ALL) ALL\n", 0o440)
@@ -321,6 +324,7 @@ def test_without_plus_user_nobody_is_deleted(image: Callable[..., Image]) -> Non
     assert made.has("/home/bob/x")
 
 
+@pytest.mark.row("provisioning", 65)
 def test_65_where_nobody_is_known_the_rest_is_done(image: Callable[..., Image]) -> None:
     made = image()
     assert made.run("user", Request(delete_user=True, unknown="there is no document")).kind == "skipped"
@@ -351,6 +355,7 @@ def test_home_whose_account_went_before_the_power_did_goes_too(image: Callable[.
     assert made.has("/home/bobby/x")
 
 
+@pytest.mark.row("provisioning", 67)
 @pytest.mark.parametrize(
     ("distro", "version", "link", "gone", "kept"),
     [
@@ -381,6 +386,7 @@ def test_67_resolver(
     assert [path for path in kept if not made.has(path)] == []
 
 
+@pytest.mark.row("provisioning", 68)
 @pytest.mark.parametrize("distro", ["flatcar", "coreos", "arch"])
 def test_68_machine_id_is_removed_where_the_first_boot_does_more(
     image: Callable[..., Image], put: Put, distro: str
@@ -467,6 +473,7 @@ def test_verify_names_what_is_left_and_is_no_failure(image: Callable[..., Image]
     assert "still there: name: /var/log/app.log says vm1" in made.ctx.notes
 
 
+@pytest.mark.row("field-demands", 132)
 @pytest.mark.parametrize("step", [step for step in STEPS if "verify" not in step and "announce" not in step])
 def test_132_plan_mode_changes_nothing(image: Callable[..., Image], put: Put, step: str) -> None:
     made = image(conf="Provisioning.DeleteRootPassword=y\nProvisioning.RegenerateSshHostKeyPair=y\n")

@@ -25,12 +25,14 @@ def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(discovery.find.__kwdefaults__, "well_known", "127.0.0.1:1:1")
 
 
+@pytest.mark.wire("1.1/order", "8.1/WireServerEndpoint", "8.1/Protocol")
 def test_the_endpoint_of_the_last_boot(module: ModuleType, joined: Context, talk: Talk) -> None:  # noqa: F811
     assert module.run(joined).kind == "unchanged"
     assert joined.system.read_text(f"{LIB}/WireServerEndpoint") == talk.endpoint.text
     assert joined.system.read_text(f"{LIB}/Protocol") == "WireProtocol"
 
 
+@pytest.mark.wire("8.1/WireServerEndpoint")
 def test_the_saved_file_of_another_agent(module: ModuleType, joined: Context, talk: Talk) -> None:  # noqa: F811
     del joined.facts["fabric"]
     joined.system.write(f"{LIB}/WireServerEndpoint", f"{talk.endpoint.text}\n")
@@ -41,6 +43,7 @@ def test_the_saved_file_of_another_agent(module: ModuleType, joined: Context, ta
     assert joined.system.effects == []
 
 
+@pytest.mark.wire("1.3/dhclient", "1.3/networkd", "1.3/NetworkManager")
 def test_leases_are_read_where_the_profile_says(module: ModuleType, joined: Context, put: Any) -> None:  # noqa: F811
     put("/run/systemd/netif/leases/2", "OPTION_245=7f000001\n")  # refused: loopback is no address of a fabric
     put("/var/lib/dhcp/dhclient.eth0.leases", "lease {\n option unknown-245 1:2:3:4;\n expire never;\n}\n")
@@ -54,6 +57,7 @@ LINK, DEFAULT = "eth0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n", "eth0 0000
 DIRECT = "eth0 10813FA8 0100000A 0007 0 0 0 FFFFFFFF 0 0 0\n"
 
 
+@pytest.mark.wire("1.1/route")
 @pytest.mark.parametrize(
     ("routes", "asked", "added"),
     [(LINK + DEFAULT, True, False), (LINK + DEFAULT + DIRECT, False, False), (LINK, True, True), ("", True, True)],
@@ -84,6 +88,8 @@ def test_the_network_is_asked_where_no_lease_and_no_route_tells(
     assert [note for note in ctx.notes if "Nexthop" in note] == ctx.notes[: int(added)]
 
 
+@pytest.mark.row("provisioning", 89)
+@pytest.mark.wire("1.1/static")
 def test_leases_and_questions_do_not_count_where_dhcp_is_off(
     module: ModuleType, joined: Context, declared: Any, monkeypatch: pytest.MonkeyPatch, talk: Talk  # noqa: F811
 ) -> None:
@@ -95,6 +101,8 @@ def test_leases_and_questions_do_not_count_where_dhcp_is_off(
         module.run(joined)
 
 
+@pytest.mark.row("provisioning", 90)
+@pytest.mark.wire("1.1/rounds")
 @pytest.mark.parametrize(("marker", "patience"), [(VM_ID, 20), (VM_ID.upper(), 20), ("another", 300), (None, 300)])
 def test_only_a_new_machine_waits_long(
     module: ModuleType, joined: Context, talk: Talk, marker: str | None, patience: int  # noqa: F811

@@ -29,6 +29,7 @@ def test_facts_and_files(module: ModuleType, joined: Context, vm: Any) -> None: 
     assert [effect for effect in joined.system.effects if effect.kind != "run"] == []
 
 
+@pytest.mark.wire("2.2/documents")
 def test_a_certificate_under_the_old_number_is_found_at_boot(
     module: ModuleType, joined: Context, vm: Any  # noqa: F811
 ) -> None:
@@ -43,6 +44,7 @@ def test_without_an_endpoint_it_is_skipped(module: ModuleType, ctx: Context) -> 
     assert module.run(ctx).kind == "skipped"
 
 
+@pytest.mark.wire("2.2/failure")
 def test_a_failure_keeps_the_last_good_state(module: ModuleType, joined: Context, sim: Any) -> None:  # noqa: F811
     module.run(joined)
     good = joined.system.read(cache.path(LIB))

@@ -65,6 +65,7 @@ def test_the_disc_is_read_and_let_go_of(module, ctx, script, disc):
     assert script.ran == [MOUNT, UMOUNT]
 
 
+@pytest.mark.wire("8.2/ovf-env.xml")
 def test_the_copy_is_redacted_and_only_roots(module, ctx, disc):
     disc()
     module.run(ctx)
@@ -74,6 +75,7 @@ def test_the_copy_is_redacted_and_only_roots(module, ctx, disc):
     assert "pass-of-12345" not in str(ctx.system.effects)
 
 
+@pytest.mark.row("provisioning", 19)
 def test_row_19_no_device_is_an_error_that_lists_what_there_is(module, ctx, put, clock):
     put("/dev/null")
     with pytest.raises(MediaMissing, match=r"no device in /dev is called sr\[0-9\].*there are: null"):
@@ -82,6 +84,7 @@ def test_row_19_no_device_is_an_error_that_lists_what_there_is(module, ctx, put,
     assert clock.seconds == pytest.approx(25, abs=1)
 
 
+@pytest.mark.row("provisioning", 20)
 def test_row_20_a_disc_that_cannot_be_mounted_is_tried_every_five_seconds(module, ctx, script, put, clock):
     put("/dev/sr0")
     script.on(*MOUNT, status=32, stderr="mount: no medium found on /dev/sr0.")
@@ -105,6 +108,7 @@ def test_a_disc_that_becomes_readable_after_ten_seconds_is_read(module, ctx, scr
     assert clock.seconds == 10
 
 
+@pytest.mark.row("provisioning", 21)
 def test_row_21_a_disc_mounted_elsewhere_is_read_there_and_stays(module, ctx, script, put):
     put("/dev/sr0")
     put("/media/my disc/ovf-env.xml", document())
@@ -114,6 +118,7 @@ def test_row_21_a_disc_mounted_elsewhere_is_read_there_and_stays(module, ctx, sc
     assert script.ran == []
 
 
+@pytest.mark.row("provisioning", 22)
 def test_row_22_a_disc_without_the_file_is_named(module, ctx, disc):
     disc(b"x", "other.xml")
     with pytest.raises(MediaMissing, match=r"/dev/sr0: there is no ovf-env\.xml on it"):
@@ -131,6 +136,7 @@ def test_the_second_device_is_read_when_the_first_is_not_it(module, ctx, script,
     assert ctx.published["media"]["device"] == "/dev/sr1"
 
 
+@pytest.mark.row("provisioning", 24)
 def test_row_24_a_malformed_document_fails_at_once(module, ctx, disc, clock):
     disc(b"<Environment")
     with pytest.raises(OvfInvalid):

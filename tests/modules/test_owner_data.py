@@ -44,6 +44,8 @@ def certificate(tmp_path, put):
     put(f"/var/lib/waagent/{PRINT}.prv", (tmp_path / "k").read_bytes(), 0o600)
 
 
+@pytest.mark.row("provisioning", 53)
+@pytest.mark.wire("2.6/PublicKey-Fingerprint", "2.6/KeyPair-Fingerprint")
 def test_row_53_keys_of_certificates_are_put_in_place_once(ada, certificate):
     ada.facts["ovf"]["public_keys"] = [
         {"path": "$HOME/ada/.ssh/authorized_keys", "fingerprint": PRINT, "value": ""}
@@ -62,6 +64,8 @@ def test_row_53_keys_of_certificates_are_put_in_place_once(ada, certificate):
     assert step("config/40-certificate-keys").run(ada).kind == "unchanged"
 
 
+@pytest.mark.row("provisioning", 49)
+@pytest.mark.wire("2.6/PublicKey-Fingerprint")
 @pytest.mark.parametrize(("entry", "what"), [("public_keys", "certificate"), ("key_pairs", "private key")])
 def test_row_49_a_thumbprint_without_certificate_is_named(ada, entry, what):
     ada.facts["ovf"][entry] = [{"path": "$HOME/ada/.ssh/k", "fingerprint": PRINT, "value": ""}]
@@ -73,6 +77,8 @@ def test_a_document_without_certificates_is_skipped(ada):
     assert step("config/40-certificate-keys").run(ada).kind == "skipped"
 
 
+@pytest.mark.row("provisioning", 55)
+@pytest.mark.wire("8.2/CustomData")
 @pytest.mark.parametrize("conf", ["Provisioning.DecodeCustomData=y", "Provisioning.ExecuteCustomData=y"])
 @pytest.mark.parametrize("data", [SCRIPT, gzip.compress(b"x" * 100, mtime=0), bytes(range(256)) * 256])
 def test_row_55_custom_data_is_decoded_to_the_bytes_it_stands_for(ada, declared, conf, data):
@@ -86,12 +92,14 @@ def test_row_55_custom_data_is_decoded_to_the_bytes_it_stands_for(ada, declared,
     assert step("config/60-custom-data").run(ada).kind == "unchanged"
 
 
+@pytest.mark.wire("8.2/CustomData")
 def test_custom_data_is_saved_as_it_came_where_nobody_wants_it_decoded(ada):
     ada.secret_facts["ovf"] = {"custom_data": "IyEvYmluL3NoCg=="}
     step("config/60-custom-data").run(ada)
     assert ada.system.read(DATA) == b"IyEvYmluL3NoCg=="
 
 
+@pytest.mark.row("provisioning", 55)
 def test_row_55_invalid_base64_is_reported(ada, declared):
     declared("Provisioning.DecodeCustomData=y")
     ada.secret_facts["ovf"] = {"custom_data": "this is no base64!"}
@@ -118,6 +126,7 @@ def test_custom_data_is_run_once_and_its_output_kept(saved, script):
     assert len(script.ran) == 1
 
 
+@pytest.mark.row("provisioning", 56)
 @pytest.mark.parametrize(("status", "how"), [(3, "ended with status 3"), (124, "ran over its limit")])
 def test_row_56_a_script_that_fails_or_hangs_is_told_and_not_run_again(saved, script, status, how):
     script.on(DATA, status=status, stderr="oh no\n")
@@ -152,6 +161,8 @@ def test_custom_data_is_not_run_where_nobody_asked(saved, declared, script):
     assert script.ran == []
 
 
+@pytest.mark.row("provisioning", 27, 28)
+@pytest.mark.wire("8.2/disable_agent", "2.9/ProvisionGuestAgent")
 @pytest.mark.parametrize(("text", "off"), [("False", True), ("false", True), ("true", False), ("bad data", False)])
 def test_rows_27_28_the_flag_switches_the_agent_off(ctx, text, off):
     ctx.facts["ovf"] = {"provision_guest_agent": text}

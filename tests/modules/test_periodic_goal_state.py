@@ -17,6 +17,7 @@ MODULE = "periodic/10-goal-state.py"
 OWED = StepResult("final", "report", "failed", "no answer", reason="platform unreachable")
 
 
+@pytest.mark.wire("9.2/incarnation")
 def test_a_new_goal_state(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     assert module.run(joined).kind == "changed"
     assert joined.published["fabric.container_id"] == vm.container_id
@@ -37,6 +38,7 @@ def test_without_a_fact_the_well_known_address_is_asked(module: ModuleType, join
     assert opened.wire.endpoint.text == "168.63.129.16"
 
 
+@pytest.mark.wire("5.1/failure")
 @pytest.mark.parametrize(("boot", "state"), [((OWED,), "Ready"), ((FAILED, OWED), "Failed")])
 def test_the_report_that_was_owed(
     module: ModuleType, joined: Context, vm: Any, boot: tuple[StepResult, ...], state: str  # noqa: F811
@@ -53,6 +55,7 @@ def test_the_report_that_was_owed(
         assert len(vm.reports.health) == 1
 
 
+@pytest.mark.wire("2.2/failure")
 def test_a_goal_state_that_fails_keeps_the_last(module: ModuleType, joined: Context, vm: Any, sim: Any) -> None:  # noqa: F811
     module.run(joined)
     good = joined.system.read(cache.path(LIB))

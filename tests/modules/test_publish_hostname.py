@@ -40,6 +40,7 @@ def modify(script, name: str, status: int = 0) -> tuple[str, ...]:
     return argv
 
 
+@pytest.mark.row("field-demands", 30)
 def test_row_30_a_name_that_was_set_before_the_network_is_only_written_down(ctx, at_boot):
     assert at_boot.run(ctx).kind == "changed"
     assert ctx.system.read(RECORD) == b"web-01"
@@ -71,6 +72,7 @@ def test_before_the_network_it_is_not_late(ctx, put):
     assert ctx.published["hostname"] == {"late": False}
 
 
+@pytest.mark.row("field-demands", 23, 29)
 @pytest.mark.parametrize("option", ["Network.Manage", "Provisioning.MonitorHostName"])
 def test_rows_23_and_29_each_has_its_switch(ctx, monitor, declared, name, option):
     name.write_text("renamed\n")
@@ -82,6 +84,9 @@ def test_network_manage_covers_the_boot_too(at_boot, declared):
     assert at_boot.run(declared("Network.Manage=n")).kind == "skipped"
 
 
+@pytest.mark.row("guest-operations", 55)
+@pytest.mark.row("provisioning", 91)
+@pytest.mark.wire("8.2/published_hostname")
 def test_row_91_a_change_is_kept_published_once_and_told(ctx, monitor, put, name, script):
     put(RECORD, "web-01")
     name.write_text("renamed\n")
@@ -95,12 +100,14 @@ def test_row_91_a_change_is_kept_published_once_and_told(ctx, monitor, put, name
     assert script.ran.count(argv) == 1
 
 
+@pytest.mark.row("field-demands", 24)
 def test_row_24_the_record_of_the_last_boot_is_compared(ctx, monitor, put, script):
     put(RECORD, "old\n")
     modify(script, "web-01")
     assert monitor.run(ctx).kind == "changed"
 
 
+@pytest.mark.row("provisioning", 92)
 def test_row_92_without_a_record_cloud_init_s_name_is_the_published_one(ctx, monitor, put, script):
     put("/var/lib/cloud/data/set-hostname", '{"fqdn": "web-00.example", "hostname": "web-00"}')
     modify(script, "web-01")

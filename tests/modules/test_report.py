@@ -18,6 +18,7 @@ from waagent.provisioning import kvp
 MODULE = "final/90-report.py"
 
 
+@pytest.mark.wire("5.1/Ready", "8.2/provisioned")
 def test_ready_then_silence(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     joined.secret_facts["ovf"] = {"password": "s3cret"}
     joined.boot = (HARMLESS,)
@@ -34,6 +35,7 @@ def test_ready_then_silence(module: ModuleType, joined: Context, vm: Any) -> Non
     assert joined.system.effects == []
 
 
+@pytest.mark.wire("5.1/ProvisioningFailed")
 def test_the_first_essential_failure(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     joined.boot = (HARMLESS, FAILED)
     outcome = module.run(joined)
@@ -66,6 +68,7 @@ def test_killed_before_the_marker_it_reports_once_more(module: ModuleType, joine
     assert marker(joined) == VM_ID
 
 
+@pytest.mark.wire("8.2/provisioned")
 @pytest.mark.parametrize("stored", [VM_ID.upper(), swapped(VM_ID), f"{swapped(VM_ID)}\n"])
 def test_the_marker_of_another_agent(module: ModuleType, joined: Context, vm: Any, stored: str) -> None:  # noqa: F811
     joined.facts["provisioning"]["by"] = "already"
@@ -74,6 +77,7 @@ def test_the_marker_of_another_agent(module: ModuleType, joined: Context, vm: An
     assert vm.reports.health == []
 
 
+@pytest.mark.wire("8.2/provisioned")
 @pytest.mark.parametrize("stored", ["", "00000000-1111-2222-3333-444444444444"])
 def test_an_empty_marker_and_that_of_another_vm_are_replaced(
     module: ModuleType, joined: Context, vm: Any, stored: str  # noqa: F811
@@ -86,6 +90,7 @@ def test_an_empty_marker_and_that_of_another_vm_are_replaced(
     assert marker(joined) == VM_ID
 
 
+@pytest.mark.wire("5.1/Ready")
 def test_switched_off_is_ready_at_each_boot(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     joined.facts["provisioning"]["by"] = "disabled"
     for _ in range(2):
@@ -108,6 +113,7 @@ def test_no_azure_vm(module: ModuleType, ctx: Context) -> None:
     assert module.run(ctx).kind == "skipped"
 
 
+@pytest.mark.wire("5.1/failure")
 def test_a_wire_server_that_is_away(module: ModuleType, joined: Context, vm: Any, sim: Any, talk: Talk) -> None:  # noqa: F811
     joined.secret_facts["ovf"] = {"password": "s3cret"}
     sim.fault("/machine*comp=health*", status=500)

@@ -16,6 +16,7 @@ from waagent.module import Context
 MODULE = "network/35-report-provisioning.py"
 
 
+@pytest.mark.wire("5.1/Provisioning")
 def test_a_new_machine(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     joined.facts["fabric"]["container_id"] = vm.container_id
     assert module.run(joined).kind == "changed"

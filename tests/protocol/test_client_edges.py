@@ -19,6 +19,7 @@ USER = {"name": "jit", "password": "pw", "expiration": "Wed, 25 Nov 2026 18:00:0
 # -- certificates and remote users ------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("2.6/x-ms-cipher-name")
 def test_certificates_that_do_not_decrypt_are_asked_for_with_the_other_cipher(talk: Talk, sim: Any, vm: Any) -> None:
     def spoil(body: bytes) -> bytes:
         at = body.index(b"<Data>") + 900
@@ -32,6 +33,7 @@ def test_certificates_that_do_not_decrypt_are_asked_for_with_the_other_cipher(ta
     assert asked == ["AES128_CBC", "DES_EDE3_CBC"]
 
 
+@pytest.mark.wire("2.6/failure")
 def test_certificates_that_never_decrypt_are_none_and_the_goal_state_counts(talk: Talk, sim: Any, vm: Any) -> None:
     sim.fault("*comp=certificates*", transform=lambda body: body.replace(b"<Data>M", b"<Data>A"))
     vm.publish(extensions=[EXTENSION])
@@ -42,6 +44,7 @@ def test_certificates_that_never_decrypt_are_none_and_the_goal_state_counts(talk
     assert not [name for name in talk.files if name.endswith((".prv", ".opened", ".pfx"))]
 
 
+@pytest.mark.wire("2.8/failure")
 @pytest.mark.parametrize("fault", [{"status": 404}, {"content": "cut-xml"}], ids=str)
 def test_remote_users_that_cannot_be_had_fail_the_update(talk: Talk, sim: Any, vm: Any, fault: dict[str, Any]) -> None:
     vm.publish(extensions=[], remote_users=[USER])
@@ -57,6 +60,7 @@ def test_remote_users_that_cannot_be_had_fail_the_update(talk: Talk, sim: Any, v
 # -- both sources at once ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("2.2/failure")
 def test_fast_track_is_not_lost_when_the_documents_of_the_same_period_fail(talk: Talk, sim: Any, vm: Any) -> None:
     vm.publish(extensions=[], ticks=639310221300000000)
     talk.session.update()
@@ -82,6 +86,7 @@ def status_blob(talk: Talk, vm: Any) -> str:
     return state.desired.status_blob
 
 
+@pytest.mark.wire("3.7/InvalidContainerConfiguration")
 def test_a_container_that_is_invalid_for_a_status_is_no_staleness(talk: Talk, sim: Any, vm: Any) -> None:
     url = status_blob(talk, vm)
     sim.fault("/status", answer="invalid-container")
@@ -89,6 +94,7 @@ def test_a_container_that_is_invalid_for_a_status_is_no_staleness(talk: Talk, si
         talk.plugin.upload_status(url, "BlockBlob", b"{}")
 
 
+@pytest.mark.wire("4.1/success")
 @pytest.mark.parametrize(("status", "kind"), [(200, FabricRejected), (202, FabricRejected), (409, FabricRejected), (503, FabricUnreachable)])
 @pytest.mark.parametrize("form", ["BlockBlob", "PageBlob"])
 def test_a_direct_upload_is_done_with_201_alone(
@@ -101,6 +107,7 @@ def test_a_direct_upload_is_done_with_201_alone(
     assert "sig=" not in str(raised.value)
 
 
+@pytest.mark.wire("5.2/success")
 @pytest.mark.parametrize("status", [200, 201, 204])
 def test_role_properties_are_taken_with_202_alone(talk: Talk, sim: Any, status: int) -> None:
     sim.fault("/machine*comp=roleProperties*", status=status)
@@ -108,6 +115,7 @@ def test_role_properties_are_taken_with_202_alone(talk: Talk, sim: Any, status: 
         talk.wire.role_properties(talk.wire.goal_state(), [("CertificateThumbprint", "9f86d081")])
 
 
+@pytest.mark.wire("5.1/success")
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_reports_are_taken_with_any_of_three(talk: Talk, sim: Any, status: int) -> None:
     sim.fault("/machine*comp=health*", status=status)
@@ -115,12 +123,14 @@ def test_reports_are_taken_with_any_of_three(talk: Talk, sim: Any, status: int) 
     assert talk.slept == []
 
 
+@pytest.mark.wire("5.1/failure")
 def test_a_report_whose_confirmation_is_lost_is_sent_again(talk: Talk, sim: Any, vm: Any) -> None:
     sim.fault("/machine*comp=health*", status=503, processed=True, count=1)
     talk.wire.report_ready(talk.wire.goal_state())
     assert [one.state for one in vm.reports.health] == ["Ready", "Ready"]
 
 
+@pytest.mark.wire("3.1/action")
 @pytest.mark.parametrize("listed", [b'["2014-01-01"]', b"[]", b"", b"garbage"])
 def test_a_host_plugin_of_another_version_is_not_used(talk: Talk, sim: Any, listed: bytes) -> None:
     sim.fault("/versions", transform=lambda body: listed, count=1)
@@ -143,6 +153,7 @@ BAD = {
 }  # fmt: skip
 
 
+@pytest.mark.wire("7.5/documents")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_of_the_goal_state(talk: Talk, sim: Any, vm: Any, case: str) -> None:
     vm.publish(extensions=[EXTENSION])
@@ -162,6 +173,7 @@ def test_bad_input_of_the_goal_state(talk: Talk, sim: Any, vm: Any, case: str) -
     assert state.desired.handlers == ()
 
 
+@pytest.mark.wire("2.1/ConfigName")
 def test_a_config_name_that_was_cut_off_stays_the_one_before(talk: Talk, sim: Any, vm: Any) -> None:
     vm.publish(extensions=[EXTENSION])
     talk.session.update()
@@ -175,6 +187,7 @@ def test_a_config_name_that_was_cut_off_stays_the_one_before(talk: Talk, sim: An
     assert len(sim.requests.select(path="/vmSettings")) == count
 
 
+@pytest.mark.wire("7.5/documents")
 def test_unknown_elements_and_attributes_do_not_matter(talk: Talk, sim: Any, vm: Any) -> None:
     vm.publish(extensions=[EXTENSION])
 
@@ -190,6 +203,7 @@ def test_unknown_elements_and_attributes_do_not_matter(talk: Talk, sim: Any, vm:
     assert state.thumbprints == [vm.tenant_certificate.thumbprint]
 
 
+@pytest.mark.wire("2.6/validity")
 @pytest.mark.parametrize("year", [1970, 2000, 2037, 2099])
 def test_a_clock_that_is_wrong(talk: Talk, vm: Any, monkeypatch: pytest.MonkeyPatch, year: int) -> None:
     moment = datetime(year, 1, 2, tzinfo=timezone.utc)

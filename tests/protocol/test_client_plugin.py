@@ -27,6 +27,7 @@ def payload(talk: Talk, filler: int = 0) -> bytes:
 # -- the watcher's poll -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("2.2/changed")
 def test_nothing_known_means_everything_changed(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[], source="fabric")
     polled = talk.poll(Known())
@@ -35,6 +36,7 @@ def test_nothing_known_means_everything_changed(talk: Talk, vm: Any) -> None:
     assert polled.known.container_id == vm.container_id
 
 
+@pytest.mark.wire("2.2/unchanged")
 def test_after_the_worker_nothing_is_changed(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[EXTENSION])
     talk.session.update()
@@ -43,6 +45,7 @@ def test_after_the_worker_nothing_is_changed(talk: Talk, vm: Any) -> None:
     assert polled.known.status_blob
 
 
+@pytest.mark.wire("2.2/changed", "2.1/Incarnation")
 def test_a_new_incarnation_stays_changed_until_the_worker_has_fetched_it(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -54,6 +57,7 @@ def test_a_new_incarnation_stays_changed_until_the_worker_has_fetched_it(talk: T
     assert talk.poll(talk.known()).changed == ()
 
 
+@pytest.mark.wire("2.2/changed", "3.4/304", "0.3/etag")
 def test_fast_track_changes_by_etag_alone(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -68,6 +72,7 @@ def test_fast_track_changes_by_etag_alone(talk: Talk, vm: Any, sim: Any) -> None
     assert sim.requests.select(path=VM_SETTINGS)[-1].headers["if-none-match"] == etag
 
 
+@pytest.mark.wire("0.3/move")
 def test_a_moved_machine_is_no_change_of_its_goal_state(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -77,12 +82,14 @@ def test_a_moved_machine_is_no_change_of_its_goal_state(talk: Talk, vm: Any) -> 
     assert polled.known.container_id == vm.container_id
 
 
+@pytest.mark.wire("2.2/changed")
 def test_another_machine_under_the_same_number_is_a_change(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
     assert talk.poll(talk.known().but(instance_id="another._machine")).changed == ("incarnation",)
 
 
+@pytest.mark.wire("3.4/404", "3.3/support", "9.2/6h")
 def test_no_vm_settings_are_asked_for_again_after_six_hours(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -96,6 +103,7 @@ def test_no_vm_settings_are_asked_for_again_after_six_hours(talk: Talk, vm: Any,
     assert len(sim.requests.select(path=VM_SETTINGS)) == count + 1
 
 
+@pytest.mark.wire("3.3/version")
 def test_an_old_host_plugin_is_not_asked_again(talk: Talk, vm: Any) -> None:
     vm.host_plugin_version = "1.0.8.132"
     vm.touch()
@@ -105,6 +113,7 @@ def test_an_old_host_plugin_is_not_asked_again(talk: Talk, vm: Any) -> None:
     assert polled.known.ask_vm_settings_at == 5.0 + 6 * 3600
 
 
+@pytest.mark.wire("2.2/one-fails")
 @pytest.mark.parametrize(
     "fault",
     [{"status": 400}, {"status": 500}, {"status": 502}, {"reset": True}, {"truncate": 50}, {"answer": "throttled"}],
@@ -126,6 +135,7 @@ def test_trouble_of_the_host_plugin_does_not_hide_the_wire_server(
     assert any("continuing with what it served last" in note for note in talk.notes)
 
 
+@pytest.mark.wire("2.2/one-fails")
 @pytest.mark.parametrize(
     "fault", [{"status": 500}, {"status": 410}, {"reset": True}, {"content": "empty"}, {"content": "no-role-instance"}], ids=str
 )
@@ -142,6 +152,7 @@ def test_trouble_of_the_wire_server_does_not_hide_the_host_plugin(
     assert len(polled.errors) == 1
 
 
+@pytest.mark.wire("3.4/410")
 def test_stale_ids_are_healed_within_a_poll(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -154,6 +165,7 @@ def test_stale_ids_are_healed_within_a_poll(talk: Talk, vm: Any, sim: Any) -> No
 # -- which goal state counts ------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("2.2/choice")
 def test_fast_track_and_back(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[{**EXTENSION, "version": "1.0"}], source="fabric", ticks=639310221300000000)
     talk.session.update()
@@ -174,6 +186,7 @@ def test_fast_track_and_back(talk: Talk, vm: Any) -> None:
     assert (state.desired.source, state.desired.handlers[0].version) == ("fabric", "3.0")
 
 
+@pytest.mark.wire("2.3/outdated")
 def test_fast_track_that_stops_leaves_an_outdated_goal_state(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[{**EXTENSION, "version": "1.0"}], source="fabric", ticks=639310221300000000)
     vm.publish(extensions=[{**EXTENSION, "version": "2.0"}], source="fasttrack", ticks=639310221300000001)
@@ -192,6 +205,7 @@ def test_fast_track_that_stops_leaves_an_outdated_goal_state(talk: Talk, vm: Any
     assert not state.outdated
 
 
+@pytest.mark.wire("2.2/switched-off")
 def test_fast_track_switched_off(tmp_path: Path, sim: Any, vm: Any) -> None:
     talk = Talk(tmp_path, sim, conf="Debug.EnableFastTrack=n\n")
     vm.publish(extensions=[EXTENSION], source="fasttrack")
@@ -200,6 +214,7 @@ def test_fast_track_switched_off(tmp_path: Path, sim: Any, vm: Any) -> None:
     assert state.desired is None or state.desired.source == "fabric"
 
 
+@pytest.mark.wire("2.4/missing", "11/faults.rotated")
 def test_a_certificate_that_fast_track_wants_is_fetched(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -211,6 +226,7 @@ def test_a_certificate_that_fast_track_wants_is_fetched(talk: Talk, vm: Any, sim
     assert f"{vm.tenant_certificate.thumbprint}.prv" in talk.files
 
 
+@pytest.mark.wire("2.4/missing", "11/faults.late-certificate")
 def test_a_certificate_that_never_comes_is_waited_for_one_period(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -224,6 +240,7 @@ def test_a_certificate_that_never_comes_is_waited_for_one_period(talk: Talk, vm:
     assert "still missing" in talk.notes[-1]
 
 
+@pytest.mark.wire("2.2/files", "9.2/etag")
 def test_files_that_somebody_removed_come_back_with_fast_track(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[])
     _, state = talk.session.update()
@@ -234,6 +251,7 @@ def test_files_that_somebody_removed_come_back_with_fast_track(talk: Talk, vm: A
     assert f"{thumbprint}.crt" in talk.files
 
 
+@pytest.mark.wire("3.4/parse-failure")
 @pytest.mark.parametrize("content", ["cut-xml", "empty"])
 def test_vm_settings_that_cannot_be_used_leave_the_last_good_ones(talk: Talk, vm: Any, sim: Any, content: str) -> None:
     vm.publish(extensions=[EXTENSION], source="fasttrack")
@@ -250,6 +268,7 @@ def test_vm_settings_that_cannot_be_used_leave_the_last_good_ones(talk: Talk, vm
     assert state.desired.handlers == ()
 
 
+@pytest.mark.wire("3.4/parse-failure")
 def test_vm_settings_that_are_wrong_start_one_worker(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[EXTENSION], source="fasttrack")
     talk.session.update()
@@ -265,6 +284,7 @@ def test_vm_settings_that_are_wrong_start_one_worker(talk: Talk, vm: Any, sim: A
     assert talk.poll(talk.known()).changed == ("vm-settings",)
 
 
+@pytest.mark.wire("3.4/case")
 def test_mixed_case_keys(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[EXTENSION], source="fasttrack")
     sim.fault(VM_SETTINGS, content="mixed-case")
@@ -273,6 +293,7 @@ def test_mixed_case_keys(talk: Talk, vm: Any, sim: Any) -> None:
     assert state.desired.handlers[0].settings[0].public == {"a": 1}
 
 
+@pytest.mark.wire("3.4/200")
 def test_an_answer_without_etag_is_refused(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[EXTENSION], source="fasttrack")
     body = json.dumps({"hostGAPluginVersion": "1.0.8.161", "extensionGoalStatesSource": "FastTrack"})
@@ -284,6 +305,7 @@ def test_an_answer_without_etag_is_refused(talk: Talk, vm: Any, sim: Any) -> Non
 # -- status -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("3.7/body", "3.7/success")
 @pytest.mark.parametrize("kind", ["BlockBlob", "PageBlob"])
 @pytest.mark.parametrize("filler", [0, 5 * 1024 * 1024])
 def test_the_status_by_the_host_plugin(tmp_path: Path, sim: Any, kind: str, filler: int) -> None:
@@ -302,6 +324,7 @@ def test_the_status_by_the_host_plugin(tmp_path: Path, sim: Any, kind: str, fill
     assert vm.reports.status_count == 2
 
 
+@pytest.mark.wire("4.1/success", "4.2/pages")
 @pytest.mark.parametrize("kind", ["BlockBlob", "PageBlob"])
 @pytest.mark.parametrize("filler", [0, 5 * 1024 * 1024])
 def test_the_status_directly(tmp_path: Path, sim: Any, kind: str, filler: int) -> None:
@@ -315,6 +338,7 @@ def test_the_status_directly(tmp_path: Path, sim: Any, kind: str, filler: int) -
     assert vm.reports.status == json.loads(text)
 
 
+@pytest.mark.wire("3.7/410")
 def test_a_moved_machine_s_status_waits_for_the_next_period(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -328,6 +352,7 @@ def test_a_moved_machine_s_status_waits_for_the_next_period(talk: Talk, vm: Any)
     assert talk.plugin.upload_status(known.status_blob, "BlockBlob", payload(talk))
 
 
+@pytest.mark.wire("3.7/failure", "7.6/signatures")
 def test_a_refused_status_is_a_typed_error_without_the_signature(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
     talk.session.update()
@@ -350,6 +375,7 @@ def package(sim: Any) -> tuple[str, bytes]:
     return sim.put_file("pkg/Contoso__1.0.zip", content), content
 
 
+@pytest.mark.wire("3.6/direct", "6.2/fetch")
 def test_a_document_directly(talk: Talk, package: tuple[str, bytes], sim: Any) -> None:
     url, content = package
     found = talk.artifacts.fetch([url])
@@ -357,6 +383,7 @@ def test_a_document_directly(talk: Talk, package: tuple[str, bytes], sim: Any) -
     assert not sim.requests.select(service="host_plugin")
 
 
+@pytest.mark.wire("6.5/package", "7.5/packages")
 def test_a_file_is_complete_and_private(talk: Talk, package: tuple[str, bytes]) -> None:
     url, content = package
     talk.artifacts.download([url], f"{LIB}/Contoso__1.0.zip", manifest_url="https://m/", verify=True)
@@ -366,6 +393,7 @@ def test_a_file_is_complete_and_private(talk: Talk, package: tuple[str, bytes]) 
     assert talk.files == ["Contoso__1.0.zip"]
 
 
+@pytest.mark.wire("3.6/swap", "3.5/x-ms-verify-from-artifacts-blob", "3.5/x-ms-artifact-manifest-location")
 def test_a_dead_channel_costs_one_attempt_and_the_other_is_remembered(
     talk: Talk, package: tuple[str, bytes], sim: Any
 ) -> None:
@@ -389,6 +417,7 @@ def test_a_dead_channel_costs_one_attempt_and_the_other_is_remembered(
     assert talk.system.read_text(CHANNEL) == "direct\n"
 
 
+@pytest.mark.wire("3.6/both", "7.3/400-of-the-cache")
 def test_both_channels_in_trouble_are_tried_again(talk: Talk, package: tuple[str, bytes], sim: Any) -> None:
     url, content = package
     sim.fault("*", service="blob", status=503, count=2)
@@ -397,6 +426,7 @@ def test_both_channels_in_trouble_are_tried_again(talk: Talk, package: tuple[str
     assert talk.slept == [2, 3]
 
 
+@pytest.mark.wire("3/410", "3/InvalidContainerConfiguration")
 def test_stale_ids_are_healed(talk: Talk, package: tuple[str, bytes], sim: Any, vm: Any) -> None:
     url, content = package
     assert talk.plugin.goal.container_id == vm.container_id
@@ -407,6 +437,7 @@ def test_stale_ids_are_healed(talk: Talk, package: tuple[str, bytes], sim: Any, 
     assert talk.slept == []
 
 
+@pytest.mark.wire("7.5/packages", "7.3/truncated")
 @pytest.mark.parametrize("fault", [{"truncate": 1000}, {"truncate": -1}], ids=str)
 def test_a_truncated_package_is_no_package(
     talk: Talk, package: tuple[str, bytes], sim: Any, fault: dict[str, Any]
@@ -418,6 +449,7 @@ def test_a_truncated_package_is_no_package(
     assert talk.system.read(f"{LIB}/x.zip") == content
 
 
+@pytest.mark.wire("3.6/locations", "6.2/fetch")
 def test_the_next_location_is_taken(talk: Talk, package: tuple[str, bytes], sim: Any) -> None:
     url, content = package
     missing = f"{sim.blob_url}/no/such/file"
@@ -425,6 +457,7 @@ def test_the_next_location_is_taken(talk: Talk, package: tuple[str, bytes], sim:
     assert (found.uri, found.body) == (url, content)
 
 
+@pytest.mark.wire("3.6/nowhere")
 def test_nothing_anywhere(talk: Talk, sim: Any) -> None:
     missing = f"{sim.blob_url}/no/such/file?sig=SECRET"
     with pytest.raises((FabricRejected, FabricUnreachable)) as raised:
@@ -439,6 +472,7 @@ def test_nothing_anywhere(talk: Talk, sim: Any) -> None:
         talk.artifacts.fetch(["no url at all"])
 
 
+@pytest.mark.wire("7.5/packages")
 def test_limits_and_a_disk_that_refuses(talk: Talk, package: tuple[str, bytes], tmp_path: Path, sim: Any) -> None:
     url, _ = package
     with pytest.raises(FabricRejected, match="over the limit of 1000 bytes"):
@@ -449,6 +483,7 @@ def test_limits_and_a_disk_that_refuses(talk: Talk, package: tuple[str, bytes], 
         Talk(tmp_path, sim, planning=True).artifacts.download([url], f"{LIB}/x.zip")
 
 
+@pytest.mark.wire("7.2/configured")
 def test_a_proxy_that_asks_for_a_password(tmp_path: Path, sim: Any, vm: Any, package: tuple[str, bytes]) -> None:
     """The simulator itself plays the proxy: what arrives is an absolute request target with credentials."""
     url, _ = package
@@ -461,6 +496,7 @@ def test_a_proxy_that_asks_for_a_password(tmp_path: Path, sim: Any, vm: Any, pac
     sim.violations.clear()
 
 
+@pytest.mark.wire("7.6/passwords")
 def test_a_dead_proxy_does_not_betray_its_password(tmp_path: Path, sim: Any, vm: Any) -> None:
     talk = Talk(tmp_path, sim, conf="HttpProxy.Host=http://ann:s3cret@127.0.0.1:1\nHttpProxy.Port=1\n")
     for url in ("http://store.example/x?sig=y", "https://store.example/x?sig=y"):
@@ -470,6 +506,7 @@ def test_a_dead_proxy_does_not_betray_its_password(tmp_path: Path, sim: Any, vm:
         assert "sig=y" not in str(raised.value)
 
 
+@pytest.mark.wire("7.1/tls")
 def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
     files = [str(tmp_path / "key.pem"), str(tmp_path / "crt.pem")]
     subprocess.run(
@@ -488,6 +525,7 @@ def test_a_certificate_that_nobody_vouches_for(tmp_path: Path) -> None:
         assert not sim.requests.select(service="blob")
 
 
+@pytest.mark.wire("3.8/failure", "7.3/logs")
 def test_logs(talk: Talk, vm: Any, sim: Any) -> None:
     sim.fault("/vmAgentLog", status=503, count=1)
     talk.plugin.upload_log(b"PK\5\6" + b"\0" * 18)
@@ -495,6 +533,7 @@ def test_logs(talk: Talk, vm: Any, sim: Any) -> None:
     assert talk.slept == [1.0]
 
 
+@pytest.mark.wire("3.1/action", "3.1/failure", "3.2/health")
 def test_whether_the_host_plugin_is_there(talk: Talk, sim: Any) -> None:
     sim.fault("/versions", status=500, count=1)
     sim.fault("/health", status=500, count=1)
@@ -508,6 +547,7 @@ def test_whether_the_host_plugin_is_there(talk: Talk, sim: Any) -> None:
 # -- metadata ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("5.5/success")
 def test_metadata(talk: Talk, sim: Any, vm: Any) -> None:
     service = f"127.0.0.1:{sim.imds_port}"
     public, _ = imds.facts(imds.fetch_instance(talk.system, talk.http, service=service))
@@ -515,6 +555,7 @@ def test_metadata(talk: Talk, sim: Any, vm: Any) -> None:
     assert imds.probe(talk.http, service=service) == (True, "")
 
 
+@pytest.mark.wire("5.5/later")
 @pytest.mark.parametrize("status", [404, 410, 429, 500, 503])
 def test_metadata_that_comes_late(talk: Talk, sim: Any, status: int) -> None:
     sim.fault("/metadata/*", status=status, count=3)
@@ -522,12 +563,14 @@ def test_metadata_that_comes_late(talk: Talk, sim: Any, status: int) -> None:
     assert len(talk.slept) == 3
 
 
+@pytest.mark.wire("5.5/versions")
 def test_metadata_of_an_old_service(talk: Talk, sim: Any) -> None:
     sim.fault("/metadata/instance?api-version=2021*", status=400)
     imds.fetch_instance(talk.system, talk.http, service=f"127.0.0.1:{sim.imds_port}")
     assert "api-version=2019-06-01" in sim.requests[-1].query
 
 
+@pytest.mark.wire("5.5/valid")
 def test_the_heartbeat_of_the_metadata_service(talk: Talk, sim: Any) -> None:
     service = f"127.0.0.1:{sim.imds_port}"
     for fault, healthy in (

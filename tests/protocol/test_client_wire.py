@@ -21,16 +21,19 @@ BRIEF = Policy(attempts=2, base=1.0)
 # -- versions and discovery -------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("1.4/action")
 def test_versions(talk: Talk) -> None:
     assert talk.wire.check_version() == "2012-11-30"
 
 
+@pytest.mark.wire("1.4/action")
 def test_a_server_of_another_protocol_is_refused(talk: Talk, sim: Any) -> None:
     sim.fault("/?comp=versions", transform=lambda body: body.replace(b"2012-11-30", b"2031-01-01"))
     with pytest.raises(FabricRejected, match="it speaks 2015-04-05"):
         talk.wire.check_version()
 
 
+@pytest.mark.wire("1.1/order")
 def test_discovery_takes_the_first_that_answers(talk: Talk) -> None:
     notes: list[str] = []
     dead = "127.0.0.1:1:1"
@@ -39,6 +42,7 @@ def test_discovery_takes_the_first_that_answers(talk: Talk) -> None:
     assert (notes, talk.slept) == ([], [])
 
 
+@pytest.mark.wire("1.1/rounds")
 def test_discovery_waits_for_a_server_that_is_late(talk: Talk, sim: Any) -> None:
     sim.fault("/?comp=versions", status=503, count=3)
     notes: list[str] = []
@@ -49,6 +53,7 @@ def test_discovery_waits_for_a_server_that_is_late(talk: Talk, sim: Any) -> None
     assert "answered after 6 s" in notes[0]
 
 
+@pytest.mark.wire("1.1/rounds")
 def test_discovery_gives_up_when_its_patience_is_over(talk: Talk) -> None:
     dead = "127.0.0.1:1:1"
     with pytest.raises(FabricUnreachable, match="cannot find the wire server: 6 rounds"):
@@ -59,12 +64,14 @@ def test_discovery_gives_up_when_its_patience_is_over(talk: Talk) -> None:
 # -- the goal state ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("0.3/container-id", "0.3/role-instance", "0.3/config-name", "0.3/incarnation")
 def test_the_ids_are_those_of_the_machine(talk: Talk, vm: Any) -> None:
     goal = talk.wire.goal_state()
     assert (goal.container_id, goal.instance_id, goal.config_name) == (vm.container_id, vm.instance_id, vm.config_name)
     assert goal.incarnation == str(vm.incarnation)
 
 
+@pytest.mark.wire("0.3/move")
 def test_a_moved_machine_has_new_ids_under_the_old_incarnation(talk: Talk, vm: Any) -> None:
     before = talk.wire.goal_state()
     vm.move()
@@ -73,12 +80,14 @@ def test_a_moved_machine_has_new_ids_under_the_old_incarnation(talk: Talk, vm: A
     assert after.container_id == vm.container_id != before.container_id
 
 
+@pytest.mark.wire("2.1/no-role-instance")
 def test_a_goal_state_in_the_making_is_asked_for_again(talk: Talk, sim: Any, vm: Any) -> None:
     sim.fault(GOAL_STATE, content="no-role-instance", count=5)
     assert talk.wire.goal_state().instance_id == vm.instance_id
     assert talk.slept == [0.5] * 5
 
 
+@pytest.mark.wire("2.1/no-role-instance")
 def test_a_goal_state_that_stays_incomplete_fails_after_six_requests(talk: Talk, sim: Any) -> None:
     fault = sim.fault(GOAL_STATE, content="no-role-instance")
     with pytest.raises(GoalStateInvalid, match="RoleInstance"):
@@ -86,6 +95,7 @@ def test_a_goal_state_that_stays_incomplete_fails_after_six_requests(talk: Talk,
     assert fault.met == 6
 
 
+@pytest.mark.wire("2.1/later", "7.3/no-answer", "7.3/truncated")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -117,6 +127,7 @@ def test_transient_faults_are_ridden_out(talk: Talk, sim: Any, vm: Any, fault: d
     assert talk.notes or "garbage" in fault
 
 
+@pytest.mark.wire("2.1/410", "7.3/410", "7.3/other-status", "7.1/redirects")
 @pytest.mark.parametrize("status", [400, 404, 410, 302, 204])
 def test_other_statuses_are_an_answer(talk: Talk, sim: Any, status: int) -> None:
     fault = sim.fault(GOAL_STATE, status=status)
@@ -126,12 +137,14 @@ def test_other_statuses_are_an_answer(talk: Talk, sim: Any, status: int) -> None
     assert raised.value.facts["status"] == status
 
 
+@pytest.mark.wire("2.1/success")
 @pytest.mark.parametrize("content", ["bom", "nul-padding"])
 def test_marks_and_padding_do_not_matter(talk: Talk, sim: Any, vm: Any, content: str) -> None:
     sim.fault(GOAL_STATE, content=content)
     assert talk.wire.goal_state().container_id == vm.container_id
 
 
+@pytest.mark.wire("7.5/documents")
 @pytest.mark.parametrize("content", ["empty", "cut-xml", "doctype", "deep"])
 def test_a_document_that_cannot_be_used(talk: Talk, sim: Any, content: str) -> None:
     sim.fault(GOAL_STATE, content=content)
@@ -139,12 +152,14 @@ def test_a_document_that_cannot_be_used(talk: Talk, sim: Any, content: str) -> N
         talk.wire.goal_state()
 
 
+@pytest.mark.wire("7.5/documents")
 def test_an_endless_answer_ends(talk: Talk, sim: Any) -> None:
     sim.fault(GOAL_STATE, endless=True)
     with pytest.raises(FabricError, match=r"limit|no complete answer"):
         talk.wire.goal_state(Policy(attempts=1, timeout=1.0))
 
 
+@pytest.mark.wire("7.1/timeouts")
 def test_a_drip_ends_at_the_deadline(talk: Talk, sim: Any) -> None:
     sim.fault(GOAL_STATE, drip=0.2)
     with pytest.raises(FabricUnreachable, match="no complete answer"):
@@ -154,6 +169,7 @@ def test_a_drip_ends_at_the_deadline(talk: Talk, sim: Any) -> None:
 # -- all documents ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("2.2/documents", "2.6/success", "2.8/success")
 def test_the_first_fetch_brings_everything(talk: Talk, vm: Any, sim: Any) -> None:
     wrapped = vm.add_ssh_certificate()
     vm.publish(
@@ -184,6 +200,7 @@ def test_the_first_fetch_brings_everything(talk: Talk, vm: Any, sim: Any) -> Non
     assert [headers["x-ms-cipher-name"] for headers in asked] == ["AES128_CBC"]
 
 
+@pytest.mark.wire("2.2/unchanged")
 def test_an_unchanged_goal_state_costs_two_requests(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
     _, first = talk.session.update()
@@ -194,6 +211,7 @@ def test_an_unchanged_goal_state_costs_two_requests(talk: Talk, vm: Any, sim: An
     assert now.desired == first.desired
 
 
+@pytest.mark.wire("2.6/x-ms-cipher-name")
 def test_triple_des_where_aes_is_refused(tmp_path: Path, sim: Any) -> None:
     vm = sim.machine("vm02", ciphers=["DES_EDE3_CBC"])
     vm.publish(extensions=[])
@@ -204,6 +222,7 @@ def test_triple_des_where_aes_is_refused(tmp_path: Path, sim: Any) -> None:
     assert asked[-1] == "DES_EDE3_CBC"
 
 
+@pytest.mark.wire("2.6/Format", "2.6/Data")
 @pytest.mark.parametrize("content", ["no-data", "other-format"])
 def test_no_certificates_are_no_failure(talk: Talk, sim: Any, vm: Any, content: str) -> None:
     fault = sim.fault("*comp=certificates*", content=content)
@@ -213,6 +232,7 @@ def test_no_certificates_are_no_failure(talk: Talk, sim: Any, vm: Any, content: 
     assert any("no certificates" in note for note in talk.notes)
 
 
+@pytest.mark.wire("2.6/failure")
 def test_certificates_that_cannot_be_had_do_not_stop_the_goal_state(talk: Talk, sim: Any, vm: Any) -> None:
     fault = sim.fault("*comp=certificates*", status=400)
     vm.publish(extensions=[{"name": "A.B", "version": "1.0"}])
@@ -223,6 +243,7 @@ def test_certificates_that_cannot_be_had_do_not_stop_the_goal_state(talk: Talk, 
     assert any("AES128_CBC" in note and "DES_EDE3_CBC" in note for note in talk.notes)
 
 
+@pytest.mark.wire("2.1/ExtensionsConfig", "2.1/Certificates")
 def test_a_goal_state_without_certificates_and_extensions(talk: Talk, sim: Any) -> None:
     sim.fault(GOAL_STATE, content="no-extensions-config")
     _, state = talk.session.update()
@@ -234,6 +255,7 @@ def test_a_goal_state_without_certificates_and_extensions(talk: Talk, sim: Any) 
     assert state.desired is not None
 
 
+@pytest.mark.wire("2.2/failure", "2.5/hosting-environment", "2.5/shared-config")
 @pytest.mark.parametrize("path", ["*type=extensionsConfig*", "*type=sharedConfig*", "*type=hostingEnvironmentConfig*"])
 def test_a_document_that_fails_keeps_the_last_good_goal_state(talk: Talk, sim: Any, vm: Any, path: str) -> None:
     vm.publish(extensions=[{"name": "A.B", "version": "1.0"}])
@@ -249,6 +271,7 @@ def test_a_document_that_fails_keeps_the_last_good_goal_state(talk: Talk, sim: A
     assert state.desired.handlers[0].version == "2.0"
 
 
+@pytest.mark.wire("2.2/documents", "8.1/THUMBPRINT")
 def test_a_renewed_certificate_arrives_with_the_next_incarnation(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[])
     _, first = talk.session.update()
@@ -258,6 +281,7 @@ def test_a_renewed_certificate_arrives_with_the_next_incarnation(talk: Talk, vm:
     assert f"{first.thumbprints[0]}.prv" in talk.files  # what was delivered stays
 
 
+@pytest.mark.wire("2.7/onHold")
 @pytest.mark.parametrize("held", [True, False])
 def test_hold(talk: Talk, vm: Any, held: bool) -> None:
     vm.publish(extensions=[], on_hold=held)
@@ -266,6 +290,7 @@ def test_hold(talk: Talk, vm: Any, held: bool) -> None:
     assert state.desired.on_hold is held
 
 
+@pytest.mark.wire("2.7/onHold")
 def test_a_profile_that_cannot_be_read_means_not_on_hold(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[], on_hold=True)
     sim.fault("*", service="blob", status=404)
@@ -280,6 +305,7 @@ def test_a_profile_that_cannot_be_read_means_not_on_hold(talk: Talk, vm: Any, si
 # -- reports ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("5.1/Provisioning", "5.1/Ready")
 def test_provisioning_then_ready(talk: Talk, vm: Any) -> None:
     goal = talk.wire.goal_state()
     talk.wire.report_not_ready(goal, health.PROVISIONING, "Starting")
@@ -288,6 +314,7 @@ def test_provisioning_then_ready(talk: Talk, vm: Any) -> None:
     assert vm.reports.provisioning_state == "Ready"
 
 
+@pytest.mark.wire("5.1/ProvisioningFailed")
 def test_a_failure_and_its_reason(talk: Talk, vm: Any) -> None:
     talk.wire.report_not_ready(talk.wire.goal_state(), health.FAILED, "reason=<x> & y" + "ä" * 5000)
     assert vm.reports.provisioning_state == "Failed"
@@ -296,6 +323,7 @@ def test_a_failure_and_its_reason(talk: Talk, vm: Any) -> None:
     assert len(told.encode()) <= 4096
 
 
+@pytest.mark.wire("5.1/stale")
 def test_a_report_with_stale_ids_is_repeated_with_those_of_now(tmp_path: Path) -> None:
     with Simulator() as sim:
         vm = sim.machine("vm01")
@@ -307,6 +335,7 @@ def test_a_report_with_stale_ids_is_repeated_with_those_of_now(tmp_path: Path) -
         assert fresh.container_id == vm.container_id
 
 
+@pytest.mark.wire("5.1/failure", "7.3/health-report")
 def test_a_report_waits_out_the_wire_server(talk: Talk, sim: Any, vm: Any) -> None:
     sim.fault("/machine*comp=health*", status=503, count=4)
     talk.wire.report_ready(talk.wire.goal_state())
@@ -314,6 +343,7 @@ def test_a_report_waits_out_the_wire_server(talk: Talk, sim: Any, vm: Any) -> No
     assert talk.slept == [10.0] * 4
 
 
+@pytest.mark.wire("5.1/failure", "7.3/health-report")
 def test_a_report_gives_up_after_five_minutes(talk: Talk, sim: Any) -> None:
     sim.fault("/machine*comp=health*", reset=True)
     with pytest.raises(FabricUnreachable, match="cannot report ready"):
@@ -321,11 +351,13 @@ def test_a_report_gives_up_after_five_minutes(talk: Talk, sim: Any) -> None:
     assert sum(talk.slept) <= 300
 
 
+@pytest.mark.wire("5.2/body")
 def test_role_properties(talk: Talk, vm: Any) -> None:
     talk.wire.role_properties(talk.wire.goal_state(), [("CertificateThumbprint", "9f86d081")])
     assert vm.reports.properties
 
 
+@pytest.mark.wire("5.4/failure", "7.3/telemetry")
 def test_telemetry(talk: Talk, vm: Any, sim: Any) -> None:
     event = telemetry.event(1, [("Name", "waagent"), ("Operation", "HeartBeat"), ("Message", "<ok> ]]>")])
     documents, _ = telemetry.batches(telemetry.OPERATIONS, [event])
@@ -337,11 +369,13 @@ def test_telemetry(talk: Talk, vm: Any, sim: Any) -> None:
     sim.violations.clear()  # this event has none of the common columns, which is a matter of its maker
 
 
+@pytest.mark.wire("5.7/body")
 def test_observations(talk: Talk, vm: Any) -> None:
     talk.wire.host_observations(health.observations([health.observation("GuestAgentPluginHeartbeat", healthy=True)]))
     assert vm.reports.observations
 
 
+@pytest.mark.wire("9/plan")
 def test_a_plan_asks_and_does_not_tell(tmp_path: Path, sim: Any, vm: Any) -> None:
     vm.publish(extensions=[{"name": "A.B", "version": "1.0"}])
     talk = Talk(tmp_path, sim, planning=True)

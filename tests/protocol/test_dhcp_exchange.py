@@ -67,6 +67,7 @@ def ask(link: Link, timeout: float = 3.0, times: int = 1) -> list[str]:
     return link.here(sys.executable, "-c", ASK, str(timeout), str(times), cwd=TOP).splitlines()
 
 
+@pytest.mark.wire("1.2/option-245")
 def test_the_answer_of_a_real_server(link: Link, tmp_path: Path) -> None:
     serve(link, tmp_path, "--dhcp-option=245,a8:3f:81:10")
     assert ask(link) == [f"told 168.63.129.16 {FAR} 0"]
@@ -74,12 +75,14 @@ def test_the_answer_of_a_real_server(link: Link, tmp_path: Path) -> None:
     assert (tmp_path / "leases").read_text().strip() == ""
 
 
+@pytest.mark.wire("1.2/reply")
 def test_an_interface_that_has_its_address_already(link: Link, tmp_path: Path) -> None:
     serve(link, tmp_path, "--dhcp-option=245,a8:3f:81:10")
     link.give_address("192.0.2.10/24")
     assert ask(link) == [f"told 168.63.129.16 {FAR} 0"]
 
 
+@pytest.mark.wire("1.2/option-245")
 @pytest.mark.parametrize("value", ["a8:3f:81", "a8:3f:81:10:00", "00:00:00:00", "7f:00:00:01"])
 def test_an_option_of_the_wrong_form_is_none(link: Link, tmp_path: Path, value: str) -> None:
     serve(link, tmp_path, f"--dhcp-option=245,{value}")
@@ -88,11 +91,13 @@ def test_an_option_of_the_wrong_form_is_none(link: Link, tmp_path: Path, value: 
     assert told == f"told None {FAR} 0"
 
 
+@pytest.mark.wire("1.2/option-245")
 def test_a_server_without_the_option(link: Link, tmp_path: Path) -> None:
     serve(link, tmp_path)
     assert ask(link)[-1] == f"told None {FAR} 0"
 
 
+@pytest.mark.wire("1.2/tries")
 def test_nobody_answers(link: Link) -> None:
     said, told = ask(link, timeout=1.0, times=2)  # the second question follows at once
     assert "no DHCP server answered on near0 within 1 s" in said
@@ -117,6 +122,7 @@ while True:
 """
 
 
+@pytest.mark.wire("1.2/reply")
 @pytest.mark.parametrize(("mode", "told"), [("then-good", "168.63.129.16"), ("only-bad", "None")])
 def test_garbage_before_the_answer_is_passed_over(link: Link, tmp_path: Path, mode: str, told: str) -> None:
     log = tmp_path / "server.log"
@@ -125,6 +131,7 @@ def test_garbage_before_the_answer_is_passed_over(link: Link, tmp_path: Path, mo
     assert found == told
 
 
+@pytest.mark.wire("1.1/order")
 def test_discovery_asks_the_network_and_finds_a_fabric_there(link: Link, tmp_path: Path) -> None:
     serve(link, tmp_path, "--dhcp-option=245,c0:00:02:01")
     link.give_address("192.0.2.10/24")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,9 @@ def entries(machine: Machine) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.wire(
+    "2.6/protectedSettings-thumbprint", "5.3/status", "5.3/code", "5.3/sequenceNumber", "5.3/inSvdSeqNo"
+)
 def test_a_handler_is_installed_opens_its_protected_settings_and_reports(worker: Worker, machine: Machine) -> None:
     machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}, "protected": {"key": "k3y"}}])
     ended = worker.work()
@@ -97,6 +101,7 @@ def test_the_same_goal_state_is_processed_once(worker: Worker, machine: Machine)
     assert worker.work()["20-extensions"].kind == "unchanged"
 
 
+@pytest.mark.wire("5.3/extensionName", "5.3/substatus", "5.3/status.status")
 def test_fast_track_and_instances(worker: Worker, machine: Machine) -> None:
     instances = [
         {"name": "a", "public": {"steps": ["echo one", "true"]}},
@@ -110,6 +115,7 @@ def test_fast_track_and_instances(worker: Worker, machine: Machine) -> None:
     assert [sub["formattedMessage"]["message"] for sub in statuses["a"]["substatus"]] == ["one\n", ""]
 
 
+@pytest.mark.wire("5.3/handlerAggregateStatus")
 def test_uninstall_leaves_no_entry(worker: Worker, machine: Machine) -> None:
     machine.publish([{"name": HELLO, "version": "1.0.0"}])
     worker.work()
@@ -119,6 +125,8 @@ def test_uninstall_leaves_no_entry(worker: Worker, machine: Machine) -> None:
     assert not (worker.lib / f"{HELLO}-1.0.0").exists()
 
 
+@pytest.mark.row("extensions", 76)
+@pytest.mark.wire("3.6/swap")
 def test_76_everything_comes_through_the_host_when_storage_cannot_be_reached(
     worker: Worker, machine: Machine, simulator: Simulator
 ) -> None:
@@ -128,6 +136,8 @@ def test_76_everything_comes_through_the_host_when_storage_cannot_be_reached(
     assert entries(machine)[0]["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 103)
+@pytest.mark.wire("3.7/failure")
 def test_103_a_report_that_the_host_does_not_take_goes_to_the_blob(
     worker: Worker, machine: Machine, simulator: Simulator
 ) -> None:
@@ -137,6 +147,8 @@ def test_103_a_report_that_the_host_does_not_take_goes_to_the_blob(
     assert entries(machine)[0]["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 107)
+@pytest.mark.wire("5.3/status", "5.3/code")
 def test_107_a_policy_that_does_not_list_a_handler(worker: Worker, machine: Machine, tmp_path: Path) -> None:
     (tmp_path / "policy.json").write_text(
         '{"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": true, "extensions": {}}}'
@@ -164,6 +176,7 @@ def test_planning_notes_what_would_be_done(worker: Worker, machine: Machine) -> 
     assert not (worker.lib / f"{HELLO}-1.0.0").exists()
 
 
+@pytest.mark.wire("2.7/no-status-url")
 def test_a_goal_state_without_a_place_for_the_report_is_fetched_once_more(
     worker: Worker, machine: Machine, simulator: Simulator
 ) -> None:
@@ -175,3 +188,26 @@ def test_a_goal_state_without_a_place_for_the_report_is_fetched_once_more(
     machine.publish([])
     assert worker.work()["30-status"].kind == "skipped"
     assert machine.reports.status_count == 1
+
+
+@pytest.mark.wire("5.3/runtimeSettingsStatus", "5.3/formattedMessage", "5.3/substatus", "5.3/extensionName", "5.3/timestampUTC")
+def test_what_a_report_leaves_out_and_what_stays_in_it(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0"}])  # without settings it has no status of its own
+    worker.work()
+    (entry,) = entries(machine)
+    assert "runtimeSettingsStatus" not in entry
+    assert entry.get("formattedMessage", {"message": "x"})["message"]
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
+    worker.work()
+    (entry,) = entries(machine)
+    assert "extensionName" not in entry["runtimeSettingsStatus"]
+    assert "substatus" not in entry["runtimeSettingsStatus"]["settingsStatus"]["status"]
+    first = machine.reports.status
+    assert first is not None
+    time.sleep(1.1)
+    worker.work()
+    second = machine.reports.status
+    assert second is not None
+    assert second["timestampUTC"] > first["timestampUTC"]
+    processed = [one["aggregateStatus"]["vmArtifactsAggregateStatus"]["goalStateAggregateStatus"] for one in (first, second)]
+    assert processed[0]["timestampUTC"] == processed[1]["timestampUTC"]

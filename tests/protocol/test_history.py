@@ -18,6 +18,7 @@ EXTENSION = {"name": "Contoso.Sim.Monitor", "version": "1.9.1", "public": {"a": 
 USER = {"name": "jit", "password": "pw", "expiration": "Wed, 25 Nov 2026 18:00:00 GMT"}
 
 
+@pytest.mark.wire("8.3/incarnation", "8.3/incarnation-etag", "8.3/packed")
 def test_an_entry_for_each_change_the_older_ones_packed(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[EXTENSION], remote_users=[USER])
     talk.session.update()
@@ -41,6 +42,7 @@ def test_an_entry_for_each_change_the_older_ones_packed(talk: Talk, vm: Any) -> 
         assert "ExtensionsConfig.xml" in packed.namelist()
 
 
+@pytest.mark.wire("7.6/saved")
 def test_nothing_of_it_is_secret_and_nobody_else_may_read_it(talk: Talk, vm: Any) -> None:
     vm.publish(extensions=[EXTENSION], remote_users=[USER])
     _, state = talk.session.update()
@@ -65,6 +67,7 @@ def test_nothing_of_it_is_secret_and_nobody_else_may_read_it(talk: Talk, vm: Any
     assert json.loads(config)["extensionGoalStates"][0]["settings"][0]["publicSettings"]
 
 
+@pytest.mark.wire("8.3/fifty")
 def test_fifty_entries_stay(talk: Talk, vm: Any) -> None:
     for number in range(60):
         talk.system.make_directory(FOLDER, mode=0o700)
@@ -78,6 +81,7 @@ def test_fifty_entries_stay(talk: Talk, vm: Any) -> None:
     assert "notes-of-an-admin" in listed
 
 
+@pytest.mark.wire("8.3/disk")
 def test_a_disk_that_refuses_stops_no_goal_state(talk: Talk, vm: Any) -> None:
     talk.system.write(FOLDER, b"a file in its place")
     vm.publish(extensions=[EXTENSION])
@@ -86,6 +90,7 @@ def test_a_disk_that_refuses_stops_no_goal_state(talk: Talk, vm: Any) -> None:
     assert any("cannot keep a record of the goal state" in note for note in talk.notes)
 
 
+@pytest.mark.wire("7.6/saved")
 @pytest.mark.parametrize("name", ["extensions_config.xml", "vm_settings.json", "remote_access.xml"])
 def test_the_samples_lose_their_secrets_and_nothing_else(name: str) -> None:
     document = sample(name)
@@ -98,12 +103,32 @@ def test_the_samples_lose_their_secrets_and_nothing_else(name: str) -> None:
         assert json.loads(clean).keys() == json.loads(document).keys()
 
 
+@pytest.mark.wire("7.6/saved")
 def test_escaped_json_and_urls_without_a_query() -> None:
     document = b"<a>{&quot;protectedSettings&quot;: &quot;MIIsecret&quot;} https://a/b https://a/b?x=1 https://a/b?SIG=s</a>"
     expected = b"<a>{&quot;protectedSettings&quot;: &quot;***REDACTED***&quot;} https://a/b https://a/b?x=1 https://a/b?***REDACTED***</a>"
     assert history.redacted(document, ["MIIsecret"]) == expected
 
 
+@pytest.mark.wire("7.6/saved")
 def test_a_secret_that_cannot_be_taken_out_is_not_kept() -> None:
     assert b"MIIsecret" not in history.redacted(b"<a>MIIsecret</a>", ["MIIsecret"])
     assert b"not kept" in history.redacted(b"<a>MIIsecret</a>", ["MIIsecret"])
+
+
+@pytest.mark.wire("8.3/etag", "3.4/parse-failure")
+def test_vm_settings_that_cannot_be_used_are_kept_once(talk: Talk, vm: Any, sim: Any) -> None:
+    vm.publish(extensions=[EXTENSION], source="fasttrack")
+    talk.session.update()
+    talk.clock.sleep(60)
+    etag = vm.publish(extensions=[{**EXTENSION, "version": "2.0"}], source="fasttrack")
+    sim.fault("/vmSettings", transform=lambda body: body.replace(b'"enabled"', b'"odd"'))
+    talk.session.update()
+    talk.clock.sleep(60)
+    talk.session.update()
+    newest = talk.system.listing(FOLDER)[-1]
+    assert newest == f"2026-11-23T09-21-00__{etag}"
+    kept = talk.system.read_text(f"{FOLDER}/{newest}/VmSettings.json")
+    assert '"odd"' in kept
+    assert "sig=" not in kept
+    assert "***REDACTED***" in kept

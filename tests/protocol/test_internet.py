@@ -64,6 +64,7 @@ def ways(proxy: Proxy, scheme: str) -> list[Internet]:
     ]
 
 
+@pytest.mark.wire("7.2/configured", "7.2/environment")
 @pytest.mark.parametrize("way", range(4))
 def test_a_proxy_with_a_password_forwards_plain_requests(proxy: Proxy, storage: Storage, way: int) -> None:
     answer = ways(proxy, "http")[way].request("GET", storage.url)
@@ -72,6 +73,7 @@ def test_a_proxy_with_a_password_forwards_plain_requests(proxy: Proxy, storage: 
     assert "proxy-authorization" not in storage.asked[0]
 
 
+@pytest.mark.wire("7.2/configured", "7.2/environment")
 @pytest.mark.parametrize("way", range(4))
 def test_a_proxy_with_a_password_tunnels_tls(proxy: Proxy, secure: tuple[Any, str], way: int) -> None:
     sim, authority = secure
@@ -82,6 +84,7 @@ def test_a_proxy_with_a_password_tunnels_tls(proxy: Proxy, secure: tuple[Any, st
     assert proxy.seen == [f"CONNECT 127.0.0.1:{sim.blob_port}"]
 
 
+@pytest.mark.wire("7.6/passwords")
 def test_a_wrong_password_is_told_and_not_shown(proxy: Proxy, storage: Storage, secure: tuple[Any, str]) -> None:
     internet = Internet(FakeClock(), host=f"{USER}:wr0ng@127.0.0.1", port=proxy.port, authorities=secure[1])
     assert internet.request("GET", storage.url).status == 407
@@ -91,6 +94,7 @@ def test_a_wrong_password_is_told_and_not_shown(proxy: Proxy, storage: Storage, 
     assert proxy.refused == 2
 
 
+@pytest.mark.wire("7.6/passwords")
 def test_a_proxy_that_is_not_there(storage: Storage) -> None:
     with pytest.raises(FabricUnreachable) as raised:
         Internet(FakeClock(), host=f"{USER}:{PASSWORD}@127.0.0.1", port=1).request("GET", f"{storage.url}?sig=SECRET")
@@ -98,12 +102,14 @@ def test_a_proxy_that_is_not_there(storage: Storage) -> None:
     assert "SECRET" not in str(raised.value)
 
 
+@pytest.mark.wire("7.2/no-proxy")
 def test_no_proxy_for_what_no_proxy_names(proxy: Proxy, storage: Storage) -> None:
     environment = {"http_proxy": f"http://127.0.0.1:{proxy.port}", "no_proxy": "example"}
     assert Internet(FakeClock(), environment=environment).request("GET", storage.url).status == 200
     assert (proxy.seen, proxy.refused) == ([], 0)
 
 
+@pytest.mark.wire("7.2/configured")
 def test_a_configured_proxy_beats_the_environment(proxy: Proxy, storage: Storage) -> None:
     internet = Internet(
         FakeClock(), host=f"{USER}:{PASSWORD}@127.0.0.1", port=proxy.port, environment={"http_proxy": "http://x:1"}
@@ -111,6 +117,7 @@ def test_a_configured_proxy_beats_the_environment(proxy: Proxy, storage: Storage
     assert internet.request("GET", storage.url).status == 200
 
 
+@pytest.mark.wire("0.1/storage")
 def test_uploads_go_through_the_proxy_too(proxy: Proxy, tmp_path: Path) -> None:
     with Simulator(imds_port=None) as sim:
         vm = sim.machine("vm01")
@@ -121,6 +128,7 @@ def test_uploads_go_through_the_proxy_too(proxy: Proxy, tmp_path: Path) -> None:
         assert proxy.seen[0].startswith("PUT http://127.0.0.1:")
 
 
+@pytest.mark.wire("0.1/wire-server", "0.1/health-service", "0.1/host-plugin", "0.1/metadata", "5.5/proxy")
 def test_the_fabric_never_meets_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows 170: with a proxy in every variable and in the configuration, no link-local request passes it."""
     with Proxy() as trap, Simulator() as sim:
@@ -150,6 +158,7 @@ def test_the_fabric_never_meets_a_proxy(tmp_path: Path, monkeypatch: pytest.Monk
         assert not [one for one in sim.violations if one.rule == "proxy"]
 
 
+@pytest.mark.wire("0.1/wire-server", "0.1/host-plugin", "0.1/metadata", "5.5/proxy")
 def test_the_well_known_addresses_have_no_proxy_whatever_the_environment() -> None:
     environment = {"http_proxy": "http://p:1", "https_proxy": "http://p:1"}
     for url in ("http://168.63.129.16/x", "http://169.254.169.254/metadata", "https://168.63.129.16:32526/status"):
@@ -177,11 +186,13 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]
         yield sim, str(certificate)
 
 
+@pytest.mark.wire("7.1/tls")
 def test_a_server_that_somebody_vouches_for(secure: tuple[Any, str]) -> None:
     sim, authority = secure
     assert Internet(FakeClock(), authorities=authority).request("GET", sim.put_file("c", b"c")).body == b"c"
 
 
+@pytest.mark.wire("7.1/tls")
 def test_a_server_that_nobody_vouches_for(secure: tuple[Any, str]) -> None:
     sim, _ = secure
     count = len(sim.requests)
@@ -190,6 +201,7 @@ def test_a_server_that_nobody_vouches_for(secure: tuple[Any, str]) -> None:
     assert len(sim.requests) == count
 
 
+@pytest.mark.wire("7.1/tls")
 def test_a_certificate_for_another_name(secure: tuple[Any, str]) -> None:
     sim, authority = secure
     url = sim.put_file("e", b"e").replace("127.0.0.1", "localhost")
@@ -200,6 +212,7 @@ def test_a_certificate_for_another_name(secure: tuple[Any, str]) -> None:
 # -- sizes, redirects, times ------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("7.5/packages")
 def test_an_announced_size_over_the_limit_is_not_read(storage: Storage) -> None:
     into = io.BytesIO()
     with pytest.raises(FabricRejected, match=r"over the limit of 1000 bytes \(1024000 bytes are announced\)"):
@@ -207,6 +220,7 @@ def test_an_announced_size_over_the_limit_is_not_read(storage: Storage) -> None:
     assert into.getvalue() == b""
 
 
+@pytest.mark.wire("7.5/packages")
 def test_an_answer_that_goes_on_is_cut_off(tmp_path: Path) -> None:
     with Simulator(imds_port=None) as sim:
         sim.machine("vm01")
@@ -216,6 +230,7 @@ def test_an_answer_that_goes_on_is_cut_off(tmp_path: Path) -> None:
             Internet(FakeClock()).request("GET", url, limit=3000)
 
 
+@pytest.mark.wire("7.1/timeouts")
 def test_a_trickle_ends_at_the_deadline(storage: Storage) -> None:
     storage.trickle = 0.1
     began = time.monotonic()
@@ -224,6 +239,7 @@ def test_a_trickle_ends_at_the_deadline(storage: Storage) -> None:
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.wire("7.1/redirects")
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
 def test_redirects_are_not_followed(code: int) -> None:
     with Simulator(imds_port=None) as sim, Storage(b"elsewhere") as elsewhere:
@@ -234,6 +250,7 @@ def test_redirects_are_not_followed(code: int) -> None:
         assert elsewhere.asked == []
 
 
+@pytest.mark.wire("7.5/packages")
 def test_a_package_never_takes_the_last_of_the_disk(
     tmp_path: Path, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +273,7 @@ def test_a_package_never_takes_the_last_of_the_disk(
 # -- resumption -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("7.5/resumption")
 def test_a_download_goes_on_where_it_broke_off(storage: Storage) -> None:
     storage.cuts = [300_000, 300_000]
     into = io.BytesIO(b"left from before")
@@ -267,6 +285,7 @@ def test_a_download_goes_on_where_it_broke_off(storage: Storage) -> None:
     assert 0 < int(begun[1][6:-1]) <= 300_000 < int(begun[2][6:-1]) <= 600_000  # type: ignore[index]
 
 
+@pytest.mark.wire("7.5/resumption")
 def test_another_version_by_then_is_fetched_whole(storage: Storage) -> None:
     storage.cuts = [500_000]
     fresh = CONTENT[::-1] + b"longer"
@@ -288,18 +307,21 @@ class Swap(io.BytesIO):
         return super().write(piece)
 
 
+@pytest.mark.wire("7.5/resumption")
 def test_a_server_that_ignores_ranges_sends_the_whole_again(storage: Storage) -> None:
     storage.cuts, storage.ranges = [500_000], False
     assert Internet(FakeClock()).request("GET", storage.url).body == CONTENT
     assert len(storage.asked) == 2
 
 
+@pytest.mark.wire("7.5/resumption")
 def test_a_range_that_begins_elsewhere_is_not_taken(storage: Storage) -> None:
     storage.cuts, storage.lies = [500_000], True
     assert Internet(FakeClock()).request("GET", storage.url).body == CONTENT
     assert "range" not in storage.asked[-1]
 
 
+@pytest.mark.wire("7.5/resumption")
 @pytest.mark.parametrize("tag", ["", 'W/"weak"', "unquoted"])
 def test_without_a_strong_etag_nothing_is_pieced_together(tag: str) -> None:
     with Storage(CONTENT, tag) as storage:
@@ -309,6 +331,7 @@ def test_without_a_strong_etag_nothing_is_pieced_together(tag: str) -> None:
         assert len(storage.asked) == 1
 
 
+@pytest.mark.wire("7.5/resumption")
 def test_a_server_that_gives_nothing_more_ends_it(storage: Storage) -> None:
     storage.cuts = [500_000, 0, 500_000]
     with pytest.raises(FabricUnreachable):
@@ -316,6 +339,7 @@ def test_a_server_that_gives_nothing_more_ends_it(storage: Storage) -> None:
     assert len(storage.asked) == 2
 
 
+@pytest.mark.wire("7.5/resumption")
 def test_a_package_is_resumed_on_the_way_to_disk(tmp_path: Path, storage: Storage) -> None:
     with Simulator(imds_port=None) as sim:
         sim.machine("vm01")
@@ -329,6 +353,7 @@ def test_a_package_is_resumed_on_the_way_to_disk(tmp_path: Path, storage: Storag
 # -- throttling -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("7.3/retry-after")
 @pytest.mark.parametrize(("asked", "waits"), [("7", 7.0), ("1", 2.0), ("86400", 30.0), ("soon", 2.0)])
 def test_a_throttling_storage_is_given_the_time_it_asks_for(
     tmp_path: Path, storage: Storage, asked: str, waits: float
@@ -342,6 +367,7 @@ def test_a_throttling_storage_is_given_the_time_it_asks_for(
         assert talk.slept == [waits]
 
 
+@pytest.mark.wire("7.3/retry-after", "7.3/throttled")
 def test_a_throttling_wire_server_is_given_the_time_it_asks_for(tmp_path: Path) -> None:
     with Simulator(imds_port=None) as sim:
         sim.machine("vm01")
@@ -352,6 +378,7 @@ def test_a_throttling_wire_server_is_given_the_time_it_asks_for(tmp_path: Path) 
         assert talk.slept == [9.0, 11.0]  # the clock began at 09:20:00
 
 
+@pytest.mark.wire("7.3/retry-after")
 def test_a_throttling_host_plugin_is_given_the_time_it_asks_for(tmp_path: Path) -> None:
     with Simulator(imds_port=None) as sim:
         sim.machine("vm01")

@@ -106,6 +106,7 @@ def test_an_image_builder_tests_an_image(fabric, tmp_path):
     assert fabric.run("violations") == ""
 
 
+@pytest.mark.wire("11/state")
 def test_state_survives_a_kill(tmp_path):
     state = str(tmp_path / "state.sqlite")
     first = Running("--state", state)

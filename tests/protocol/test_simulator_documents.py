@@ -62,12 +62,14 @@ def shape(element: ElementTree.Element) -> object:
     return (element.tag, tuple(sorted(element.attrib)), tuple(children))
 
 
+@pytest.mark.wire("11/wire-server", "10/version-check")
 def test_versions_need_no_headers_and_list_ours(sim, machine):
     answer = ask(f"{sim.wire_url}/?comp=versions")
     assert answer.status == 200
     assert "2012-11-30" in [one.text for one in answer.xml.findall("Supported/Version")]
 
 
+@pytest.mark.wire("11/wire-server", "2.1/verbatim")
 def test_goal_state_has_the_shape_of_the_sample(sim, machine):
     answer = ask(f"{sim.wire_url}/machine/?comp=goalstate", headers=WIRE)
     root = answer.xml
@@ -83,11 +85,13 @@ def test_goal_state_has_the_shape_of_the_sample(sim, machine):
     assert root.find("Container/RemoteAccessInfo") is None
 
 
+@pytest.mark.wire("2.1/verbatim")
 def test_goal_state_urls_carry_the_port_of_the_host_header(sim, machine):
     answer = ask(f"{sim.wire_url}/machine/?comp=goalstate", headers={**WIRE, "Host": "168.63.129.16"})
     assert b"<SharedConfig>http://168.63.129.16:80/machine/" in answer.body
 
 
+@pytest.mark.wire("11/faults.move")
 def test_goal_state_follows_every_publication(sim, machine):
     first = goal_state(sim)
     machine.publish([MONITOR])
@@ -101,6 +105,7 @@ def test_goal_state_follows_every_publication(sim, machine):
     assert third.config_name != second.config_name
 
 
+@pytest.mark.wire("11/wire-server")
 @pytest.mark.parametrize("kind", ["HostingEnvironmentConfig", "SharedConfig", "FullConfig"])
 def test_configuration_documents(sim, machine, kind):
     answer = ask(goal_state(sim).urls[kind], headers=WIRE)
@@ -108,6 +113,7 @@ def test_configuration_documents(sim, machine, kind):
     assert answer.xml.tag == kind
 
 
+@pytest.mark.wire("11/wire-server")
 def test_hosting_environment_names_the_tenant_certificate(sim, machine):
     root = ask(goal_state(sim).urls["HostingEnvironmentConfig"], headers=WIRE).xml
     assert root.find("Incarnation").get("instance") == "_simvm01"
@@ -117,6 +123,7 @@ def test_hosting_environment_names_the_tenant_certificate(sim, machine):
     assert stored == f"sha1:{machine.tenant_certificate.thumbprint}"
 
 
+@pytest.mark.wire("11/wire-server")
 def test_shared_config_leads_from_the_instance_to_its_address(sim, machine):
     root = ask(goal_state(sim).urls["SharedConfig"], headers=WIRE).xml
     name = root.find("Incarnation").get("instance")
@@ -128,6 +135,7 @@ def test_shared_config_leads_from_the_instance_to_its_address(sim, machine):
 
 # --- certificates ------------------------------------------------------------------------------------------------
 
+@pytest.mark.wire("11/certificates")
 @pytest.mark.parametrize("cipher, algorithm", [("AES128_CBC", "aes-128-cbc"), ("DES_EDE3_CBC", "des-ede3-cbc"),
                                                (None, "aes-128-cbc")])
 def test_certificates_open_with_the_transport_key(sim, machine, tmp_path, cipher, algorithm):
@@ -152,6 +160,7 @@ def test_certificates_open_with_the_transport_key(sim, machine, tmp_path, cipher
     assert all(len(line) <= 64 for line in answer.xml.findtext("Data").splitlines())
 
 
+@pytest.mark.wire("11/certificates")
 def test_the_bundle_has_the_algorithms_of_the_platform(sim, machine, tmp_path):
     key, certificate, header = transport(tmp_path)
     machine.add_key_pair("/home/simadmin/.ssh/id_rsa")
@@ -165,6 +174,7 @@ def test_the_bundle_has_the_algorithms_of_the_platform(sim, machine, tmp_path):
     assert info.count("Shrouded Keybag: pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2000") == 2
 
 
+@pytest.mark.wire("11/certificates")
 def test_a_certificate_without_subject_key_identifier_is_refused(sim, machine, tmp_path):
     _, _, header = transport(tmp_path, subject_key_identifier=False)
     answer = ask(goal_state(sim).urls["Certificates"],
@@ -174,6 +184,7 @@ def test_a_certificate_without_subject_key_identifier_is_refused(sim, machine, t
     sim.clear_violations()
 
 
+@pytest.mark.wire("11/faults.aes-refused")
 def test_a_machine_can_refuse_aes(sim, tmp_path):
     sim.machine("old", ciphers=["DES_EDE3_CBC"])
     _, _, header = transport(tmp_path)
@@ -183,6 +194,7 @@ def test_a_machine_can_refuse_aes(sim, tmp_path):
     assert ask(url, headers={**headers, "x-ms-cipher-name": "DES_EDE3_CBC"}).status == 200
 
 
+@pytest.mark.wire("11/wire-server")
 def test_remote_users_come_encrypted_in_utf_16(sim, machine, tmp_path):
     machine.publish(remote_users=[{"name": "jit_oncall", "password": "Pä55word!",
                                    "expiration": "Wed, 25 Nov 2026 18:00:00 GMT"}])
@@ -204,6 +216,7 @@ def extensions_config(sim):
     return ask(goal_state(sim).urls["ExtensionsConfig"], headers=WIRE).xml
 
 
+@pytest.mark.wire("11/wire-server")
 def test_extensions_config_says_what_was_published(sim, machine):
     machine.publish([MONITOR, RUN, {"name": "Contoso.Sim.Old", "version": "2.0.7", "state": "uninstall"}],
                     families=[{"name": "Prod", "version": "3.1.0.4", "uris": ["http://a/b"],
@@ -241,6 +254,7 @@ def test_extensions_config_says_what_was_published(sim, machine):
     assert sorted(meta.attrib) == ["activityId", "correlationId", "createdOnTicks", "inSvdSeqNo"]
 
 
+@pytest.mark.wire("11/certificates")
 def test_protected_settings_open_with_the_tenant_key(sim, machine, tmp_path):
     machine.publish([MONITOR])
     text = extensions_config(sim).find("PluginSettings/Plugin/RuntimeSettings").text
@@ -258,6 +272,7 @@ def test_sequence_numbers_count_up_only_when_settings_change(sim, machine):
     assert numbers == ["0", "0", "1"]
 
 
+@pytest.mark.wire("11/host-plugin")
 def test_fast_track_keeps_the_incarnation_and_changes_the_etag(sim, machine):
     machine.publish([MONITOR])
     fabric = goal_state(sim)
@@ -285,11 +300,13 @@ def test_fast_track_keeps_the_incarnation_and_changes_the_etag(sim, machine):
     assert extensions_config(sim).find("PluginSettings/Plugin/RuntimeSettings").get("seqNo") == "0"
 
 
+@pytest.mark.wire("11/faults.fast-track-stops")
 def test_a_node_without_fast_track_answers_404(sim):
     sim.machine("old", vm_settings_supported=False)
     assert ask(f"{sim.plugin_url}/vmSettings", headers=plugin_headers(goal_state(sim))).status == 404
 
 
+@pytest.mark.wire("11/host-plugin")
 def test_hold_is_in_the_profile_and_in_vm_settings(sim, machine):
     machine.publish([MONITOR], on_hold=True)
     profile = extensions_config(sim).findtext("InVMArtifactsProfileBlob")
@@ -297,6 +314,7 @@ def test_hold_is_in_the_profile_and_in_vm_settings(sim, machine):
     assert ask(f"{sim.plugin_url}/vmSettings", headers=plugin_headers(goal_state(sim))).json()["onHold"] is True
 
 
+@pytest.mark.wire("11/host-plugin", "11/storage")
 def test_packages_come_directly_and_through_the_host(sim, machine):
     content = handler_zip()
     sim.add_package(content, "Contoso.Sim.Monitor", "1.9.1")
@@ -320,6 +338,7 @@ def test_packages_come_directly_and_through_the_host(sim, machine):
 
 # --- reports -----------------------------------------------------------------------------------------------------
 
+@pytest.mark.wire("11/wire-server")
 def test_health_moves_the_provisioning_state(sim, machine):
     fabric = goal_state(sim)
     assert machine.reports.provisioning_state == "Creating"
@@ -333,6 +352,7 @@ def test_health_moves_the_provisioning_state(sim, machine):
     assert [one.description for one in machine.reports.health] == ["Starting", "no disk", ""]
 
 
+@pytest.mark.wire("10/health", "10/health-success")
 def test_json_health_of_azure_init(sim, machine):
     answer = ask(f"{sim.wire_url}/provisioning/health", "POST", {"Content-Type": "application/json"},
                  json.dumps({"state": "Ready"}).encode())
@@ -340,6 +360,7 @@ def test_json_health_of_azure_init(sim, machine):
     assert machine.reports.provisioning_state == "Ready"
 
 
+@pytest.mark.wire("11/host-plugin", "11/storage")
 def test_status_through_the_host_and_directly(sim, machine):
     machine.publish([MONITOR])
     root = extensions_config(sim)
@@ -361,6 +382,7 @@ def test_status_through_the_host_and_directly(sim, machine):
     assert summary["extensions"][0]["status_message"] == "done"
 
 
+@pytest.mark.wire("11/storage", "11/faults.page-blob")
 def test_status_as_page_blob(sim):
     machine = sim.machine("paged", status_blob_type="PageBlob")
     machine.publish([])
@@ -383,6 +405,7 @@ def test_status_as_page_blob(sim):
     sim.clear_violations()
 
 
+@pytest.mark.wire("11/wire-server", "11/host-plugin")
 def test_telemetry_properties_observations_and_logs_are_kept(sim, machine):
     fabric = goal_state(sim)
     body = telemetry(("Name", "WALinuxAgent", "mt:wstr"), ("Operation", "HeartBeat", "mt:wstr"),
@@ -413,6 +436,7 @@ def test_telemetry_properties_observations_and_logs_are_kept(sim, machine):
 
 # --- metadata service --------------------------------------------------------------------------------------------
 
+@pytest.mark.wire("5.5/no-header", "10/imds")
 def test_metadata_needs_its_header_and_leaves_out_what_is_newer(sim, machine):
     url = f"{sim.imds_url}/metadata/instance"
     old = ask(f"{url}?api-version=2018-02-01", headers={"Metadata": "True"}).json()
@@ -451,6 +475,7 @@ def test_attested_document_is_signed_by_the_tenant_key(sim, machine, tmp_path):
 
 # --- provisioning medium -----------------------------------------------------------------------------------------
 
+@pytest.mark.wire("2.9/document")
 def test_ovf_env_follows_the_schema(sim, tmp_path):
     machine = sim.machine("web-01", user="ops", password="Tr1cky&<pass>\"word'", custom_data=b"\x00\x01",
                           ssh_keys=["ssh-rsa AAAA a", ("ssh-rsa BBBB b", "/home/ops/keys")])
@@ -475,6 +500,7 @@ def test_ovf_env_follows_the_schema(sim, tmp_path):
     assert platform.findtext(f"{wa}ProvisionGuestAgent") == "true"
 
 
+@pytest.mark.wire("11/medium")
 @pytest.mark.skipif(shutil.which("genisoimage") is None, reason="genisoimage is not installed")
 def test_the_dvd_holds_the_document_and_is_private(machine, tmp_path):
     image = tmp_path / "dvd.iso"

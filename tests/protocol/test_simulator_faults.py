@@ -24,6 +24,7 @@ def goal(sim):
     return ask(f"{sim.wire_url}{GOAL_STATE}", headers=WIRE, timeout=3)
 
 
+@pytest.mark.wire("11/faults")
 def test_status_count_and_after(sim):
     fault = sim.fault(GOAL_STATE, status=503, count=2, after=1, headers={"Retry-After": "7"}, body="busy")
     answers = [goal(sim) for _ in range(4)]
@@ -33,6 +34,7 @@ def test_status_count_and_after(sim):
     assert [one.fault for one in sim.requests] == ["", "fault 1: status 503", "fault 1: status 503", ""]
 
 
+@pytest.mark.wire("11/faults")
 def test_probability(sim):
     random.seed(7)
     sim.fault(GOAL_STATE, status=500, probability=0.3)
@@ -40,6 +42,7 @@ def test_probability(sim):
     assert 15 <= answers.count(500) <= 45
 
 
+@pytest.mark.wire("11/faults")
 @pytest.mark.parametrize("path, meets", [
     (GOAL_STATE, True), ("/machine/", True), ("*goalstate", True), ("/machine/*", True), ("*", True),
     ("/machine/Xcomp=goalstate", False), ("/vmSettings", False), ("/machine/?comp=goal", False)])
@@ -48,6 +51,7 @@ def test_paths_are_shell_patterns_and_a_question_mark_is_one(sim, path, meets):
     assert goal(sim).status == (500 if meets else 200)
 
 
+@pytest.mark.wire("11/faults")
 def test_method_service_and_machine(sim):
     sim.machine("vm02", addresses=["127.0.0.2"])
     sim.fault(GOAL_STATE, machine="vm02", status=500)
@@ -68,6 +72,7 @@ def test_the_direct_way_can_be_dead_while_the_host_works(sim):
     assert answer.body == b"content"
 
 
+@pytest.mark.wire("11/faults.slow")
 def test_delay(sim):
     sim.fault(GOAL_STATE, delay=0.3, count=1)
     start = time.monotonic()
@@ -87,6 +92,7 @@ def test_a_delay_holds_up_nobody_else(sim):
         assert time.monotonic() - start < 1
 
 
+@pytest.mark.wire("11/faults.truncated")
 @pytest.mark.parametrize("cut", [0, 10, -1])
 def test_truncation_announces_more_than_it_sends(sim, cut):
     sim.fault(GOAL_STATE, truncate=cut)
@@ -122,6 +128,7 @@ def test_garbage_drip_and_an_answer_that_never_ends(sim):
     assert goal(sim).status == 200
 
 
+@pytest.mark.wire("11/faults")
 def test_a_lost_confirmation(sim):
     """The report was taken, but the client hears of a failure."""
     fabric = goal_state(sim)
@@ -133,6 +140,7 @@ def test_a_lost_confirmation(sim):
     assert len(sim.default_machine.reports.health) == 1
 
 
+@pytest.mark.wire("11/faults.invalid-container", "11/faults.upstream", "11/faults.bursts")
 @pytest.mark.parametrize("answer, status, text", [
     ("invalid-container", 400, "InvalidContainerConfiguration"), ("stale", 410, "RequestRoleConfigFileNotFound"),
     ("throttled", 429, ""), ("upstream", 502, "UpstreamFailure")])
@@ -151,6 +159,7 @@ def parses(body: bytes) -> bool:
     return True
 
 
+@pytest.mark.wire("11/faults.no-role-instance", "11/faults.bom")
 @pytest.mark.parametrize("content, check", [
     ("bom", lambda body: body.startswith(b"\xef\xbb\xbf<?xml") and parses(body)),
     ("empty", lambda body: body == b""),
@@ -170,6 +179,7 @@ def test_spoilt_goal_states(sim, content, check):
     assert parses(goal(sim).body)
 
 
+@pytest.mark.wire("11/faults.no-data", "11/faults.other-format", "11/faults.no-status-url", "11/faults.mixed-case")
 def test_spoilt_certificates_settings_and_status_blob(sim, tmp_path):
     _, _, header = transport(tmp_path)
     fabric = goal_state(sim)
@@ -210,6 +220,7 @@ def test_mistakes_in_a_fault(sim, given, text):
         sim.fault("/x", **given)
 
 
+@pytest.mark.wire("11/state")
 def test_faults_and_their_counts_survive_a_restart(certificate, tmp_path):
     state = tmp_path / "state"
     with Simulator(shared_certificate=certificate, state=state) as sim:
@@ -288,6 +299,7 @@ def test_expect_continue_and_head(sim):
     assert (answer.headers["content-length"], answer.body) == ("100000", b"")
 
 
+@pytest.mark.wire("11/listeners")
 def test_storage_on_a_port_of_its_own_over_tls(certificate, tmp_path):
     import ssl
     import subprocess

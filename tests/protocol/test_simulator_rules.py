@@ -243,6 +243,7 @@ CASES: list[tuple[str, int, Callable[[Scene], Sent]]] = [
 ]
 
 
+@pytest.mark.wire("11/refusals")
 @pytest.mark.parametrize("rule, status, make", CASES, ids=[f"{rule}-{index}" for index, (rule, *_) in enumerate(CASES)])
 def test_broken_rules_are_refused_and_recorded(scene, rule, status, make):
     sent = make(scene)
@@ -267,6 +268,7 @@ def raw(port: int, text: bytes) -> bytes:
             answer += piece
 
 
+@pytest.mark.wire("11/refusals")
 @pytest.mark.parametrize("text, status", [
     (b"GET /machine/?comp=goalstate HTTP/1.1\r\nx-ms-version: 2012-11-30\r\n\r\n", 400),
     (b"nonsense\r\n\r\n", 400),
@@ -281,6 +283,7 @@ def test_what_is_no_http_is_refused(scene, text, status):
     assert [one.rule for one in scene.sim.violations] == ["http"]
 
 
+@pytest.mark.wire("11/no-proxy")
 def test_an_absolute_target_came_through_a_proxy(scene):
     answer = raw(scene.sim.wire_port, b"GET http://168.63.129.16/machine/?comp=goalstate HTTP/1.1\r\nHost: a\r\n"
                  b"x-ms-version: 2012-11-30\r\nConnection: close\r\n\r\n")
@@ -288,6 +291,7 @@ def test_an_absolute_target_came_through_a_proxy(scene):
     assert [one.rule for one in scene.sim.violations] == ["proxy"]
 
 
+@pytest.mark.wire("11/storage")
 def test_page_writes_are_checked(scene):
     scene.machine.status_blob_type = "PageBlob"
     scene.machine.touch()
@@ -304,6 +308,7 @@ def test_page_writes_are_checked(scene):
                                                           "content-length"]
 
 
+@pytest.mark.wire("11/wire-server")
 def test_telemetry_is_throttled(scene):
     answers = [ask(scene.wire("/machine?comp=telemetrydata"), "POST", XML, telemetry(PARAM)).status
                for _ in range(16)]
@@ -311,6 +316,7 @@ def test_telemetry_is_throttled(scene):
     assert [one.rule for one in scene.sim.violations] == ["telemetry-rate"]
 
 
+@pytest.mark.wire("11/refusals")
 def test_every_rule_has_a_case():
     elsewhere = {"http", "page-alignment", "telemetry-rate"}
     assert {rule for rule, *_ in CASES} | elsewhere == set(RULES)
@@ -318,6 +324,7 @@ def test_every_rule_has_a_case():
 
 # --- refusals that are nobody's fault ----------------------------------------------------------------------------
 
+@pytest.mark.wire("11/host-plugin", "11/faults.move")
 def test_after_a_move_the_old_container_is_gone_without_a_violation(scene):
     scene.machine.move()
     assert ask(scene.hgap("/vmSettings"), headers=scene.plugin).status == 410
@@ -330,6 +337,7 @@ def test_after_a_move_the_old_container_is_gone_without_a_violation(scene):
     assert not scene.sim.violations
 
 
+@pytest.mark.wire("11/refusals")
 def test_a_superseded_incarnation_is_gone_but_may_be_reported_for_a_while(scene):
     scene.machine.publish()
     assert ask(scene.fabric.urls["SharedConfig"], headers=WIRE).status == 410
@@ -339,12 +347,14 @@ def test_a_superseded_incarnation_is_gone_but_may_be_reported_for_a_while(scene)
     assert not scene.sim.violations
 
 
+@pytest.mark.wire("10/goal-state")
 def test_decoded_escapes_are_served_as_cloud_init_sends_them(scene):
     url = scene.fabric.urls["SharedConfig"].replace("%2D", "-").replace("%5F", "_")
     assert ask(url, headers=WIRE).status == 200
     assert not scene.sim.violations
 
 
+@pytest.mark.wire("11/storage")
 def test_an_expired_signature_is_refused_without_a_violation(scene):
     scene.machine.sas_expires = "2020-01-01T00:00:00Z"
     scene.machine.touch()
@@ -354,6 +364,7 @@ def test_an_expired_signature_is_refused_without_a_violation(scene):
     assert not scene.sim.violations
 
 
+@pytest.mark.wire("11/storage")
 def test_content_is_not_taken_from_a_refused_upload(scene):
     answer = ask(scene.status_url.replace("sig=", "sig=A"), "PUT", STORAGE, json.dumps(status_document()).encode())
     assert answer.status == 403
@@ -362,6 +373,7 @@ def test_content_is_not_taken_from_a_refused_upload(scene):
 
 # --- which machine -----------------------------------------------------------------------------------------------
 
+@pytest.mark.wire("11/machines")
 def test_machines_are_told_apart_by_container_and_by_address(scene):
     two = scene.sim.machine("vm02", addresses=["127.0.0.2"])
     three = scene.sim.machine("vm03", addresses=["127.0.0.3"])
@@ -379,6 +391,7 @@ def test_machines_are_told_apart_by_container_and_by_address(scene):
     assert not scene.sim.violations
 
 
+@pytest.mark.wire("11/machines")
 def test_without_any_machine_the_fabric_has_nothing_to_say():
     with Simulator() as sim:
         assert ask(f"{sim.wire_url}/machine/?comp=goalstate", headers=WIRE).status == 410
@@ -386,6 +399,7 @@ def test_without_any_machine_the_fabric_has_nothing_to_say():
         assert not sim.violations
 
 
+@pytest.mark.wire("11/record")
 def test_the_record_keeps_requests_as_they_came(scene):
     body = block_upload(scene.status_url, json.dumps(status_document()).encode())
     ask(scene.hgap("/status"), "PUT", {**scene.plugin, **JSON, "User-Agent": "Test/1"}, body)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,8 +84,9 @@ def stage(tmp_path: Path) -> Stage:
 @pytest.fixture
 def watcher(lib: Path, stage: Stage, vm: Machine) -> Watcher:
     settings = Settings(
-        extensions=True, fast_track=True, initial=1, lib=str(lib), os_name="debian", os_version="12", period=6
-    )
+        extensions=True, fast_track=True, host_health=False, initial=1, lib=str(lib), os_name="debian",
+        os_version="12", period=6,
+    )  # fmt: skip
     return Watcher(settings, start=stage.worker)
 
 
@@ -142,6 +146,7 @@ def test_a_start_is_told_from_the_one_before(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.wire("9.2/period")
 def test_a_new_goal_state_starts_a_worker(watcher: Watcher, lib: Path, stage: Stage, vm: Machine) -> None:
     watcher.turn()
     stage.wait_for_starts(1)
@@ -181,6 +186,7 @@ def test_a_worker_at_work_is_not_joined_by_another(watcher: Watcher, stage: Stag
     stage.wait_for_starts(1)
 
 
+@pytest.mark.wire("9.2/period")
 @pytest.mark.parametrize("fault", [{"status": 500}, {"status": 410}, {"reset": True}, {"garbage": 200}, {"truncate": 50}])
 def test_a_fabric_in_trouble_stops_nothing(
     watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator, fault: dict[str, object], capfd: pytest.CaptureFixture[str]
@@ -201,11 +207,13 @@ def test_a_fabric_in_trouble_stops_nothing(
     assert len(stage.starts) == 1
 
 
+@pytest.mark.wire("7.3/no-answer")
 def test_nobody_at_the_address_is_survived(lib: Path, stage: Stage, capfd: pytest.CaptureFixture[str]) -> None:
     (lib / "WireServerEndpoint").write_text("127.0.0.1:9:9")
     settings = Settings(
-        extensions=True, fast_track=True, initial=1, lib=str(lib), os_name="debian", os_version="12", period=6
-    )
+        extensions=True, fast_track=True, host_health=False, initial=1, lib=str(lib), os_name="debian",
+        os_version="12", period=6,
+    )  # fmt: skip
     watcher = Watcher(settings, start=stage.worker)
     watcher.turn()
     watcher.turn()
@@ -213,6 +221,7 @@ def test_nobody_at_the_address_is_survived(lib: Path, stage: Stage, capfd: pytes
     assert stage.starts == []
 
 
+@pytest.mark.wire("9.2/period")
 def test_the_status_goes_out_at_once_when_it_changes_and_once_a_minute_else(
     watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator
 ) -> None:
@@ -228,6 +237,7 @@ def test_the_status_goes_out_at_once_when_it_changes_and_once_a_minute_else(
     assert vm.reports.status_count == 2
 
 
+@pytest.mark.wire("3.7/failure")
 def test_a_refused_upload_is_left_to_a_worker(
     watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,3 +270,84 @@ def test_the_resident_process_stays_small() -> None:
         ["/usr/bin/python3", "-I", "-c", code, str(TOP)], capture_output=True, text=True, check=True
     ).stdout
     assert out.strip() == "[]", f"{sys.executable}: {out}"
+
+
+POLLS = """
+import gc, os, sys
+sys.path.insert(0, sys.argv[1])
+from waagent.watcher import main, settings, worker
+
+class Idle:
+    busy, completed, start = (lambda self: False), (lambda self: True), (lambda self: None)
+
+words = {name: getattr(settings.DEFAULTS, name) for name in settings.Settings.__slots__}
+watcher = main.Watcher(settings.Settings(**{**words, "lib": sys.argv[2]}), start=lambda event: Idle())
+watcher._begun = True
+watcher.host_health.service = sys.argv[3]
+
+def resident():
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+for number in range(int(sys.argv[4])):
+    if number % 10 == 0:  # a minute's worth: the unchanged report once more, the host's health
+        watcher.reporter._taken_at -= 60.0
+        watcher.host_health._asked_at -= 60.0
+    watcher.turn()
+    if number == 1000:
+        before = resident()
+print(resident() - before, resident())
+"""
+
+
+def test_ten_thousand_polls_do_not_make_it_grow(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, tmp_path: Path
+) -> None:
+    """field-demands 78. The fabric is a server of the least kind, which answers as fast as it is asked."""
+    with least_fabric() as port:
+        settle(watcher, lib, stage, vm, "http://127.0.0.1/status?sig=x")
+        (lib / "WireServerEndpoint").write_text(f"127.0.0.1:{port}:{port}")
+        known = json.loads((lib / "goal-state.json").read_text())
+        known["known"]["endpoint"] = f"127.0.0.1:{port}:{port}"
+        (lib / "goal-state.json").write_text(json.dumps(known))
+        ran = subprocess.run(
+            ["/usr/bin/python3", "-I", "-c", POLLS, str(TOP), str(lib), f"127.0.0.1:{port}", "10000"],
+            capture_output=True, text=True, check=True, timeout=300,
+        )  # fmt: skip
+    grown, resident = map(int, ran.stdout.split())
+    assert grown < 1024 * 1024, f"{grown} bytes more after 10,000 polls, {resident} in all"
+    assert ran.stderr == ""
+
+
+@contextlib.contextmanager
+def least_fabric() -> Iterator[int]:
+    """One port that is wire server, host plugin and metadata service of a machine of which nothing changes."""
+    goal = (
+        b"<GoalState><Incarnation>1</Incarnation><ContainerId>c</ContainerId><InstanceId>i</InstanceId>"
+        b"<ConfigName>n</ConfigName></GoalState>"
+    )
+
+    def serve(connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as stream:
+            while True:
+                first, length = stream.readline(), 0
+                while (line := stream.readline()) not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length:"):
+                        length = int(line.split(b":")[1])
+                stream.read(length)
+                if not first:
+                    return
+                if b"vmSettings" in first:
+                    connection.sendall(b"HTTP/1.1 304 Not Modified\r\n\r\n")
+                else:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(goal), goal))
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)

@@ -64,6 +64,7 @@ def test_noise(name: str, noise: bytes) -> None:
         pass
 
 
+@pytest.mark.wire("7.5/documents")
 @pytest.mark.parametrize("name", PARSERS)
 @QUICK
 @given(data=st.data())
@@ -86,6 +87,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.wire("3.4/document")
 @QUICK
 @given(data=st.data())
 def test_vm_settings_with_a_value_of_any_type_anywhere(data: hypothesis.strategies.DataObject) -> None:
@@ -125,6 +127,7 @@ def test_small_parsers_take_anything(text: str, content: bytes) -> None:
         pass
 
 
+@pytest.mark.wire("7.6/signatures")
 @QUICK
 @given(st.text(alphabet=st.characters(blacklist_categories=("Cs",)), max_size=60))
 def test_no_text_leaks_a_signature(text: str) -> None:

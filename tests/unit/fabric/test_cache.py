@@ -39,6 +39,7 @@ def state() -> FabricState:
     )
 
 
+@pytest.mark.wire("8.1/fast_track.json")
 def test_it_comes_back_as_it_was(system: System, state: FabricState) -> None:
     system.make_directory(LIB)
     for one in (state, FabricState("127.0.0.1:1:2", state.goal), replace(state, remote_users=None, outdated=True)):
@@ -58,6 +59,7 @@ def test_the_watcher_s_part(system: System, state: FabricState) -> None:
     assert known.status_blob.startswith("https://simstat01")
 
 
+@pytest.mark.wire("8.1/fast_track.json")
 @pytest.mark.parametrize(
     "damage",
     [

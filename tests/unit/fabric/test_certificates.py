@@ -87,6 +87,7 @@ def names(machine: System) -> list[str]:
     return machine.listing(LIB)
 
 
+@pytest.mark.wire("2.6/key", "2.6/subject", "2.6/files", "2.6/made-by", "8.1/Transport")
 def test_the_pair_is_made_once_and_is_what_the_host_needs(machine: System) -> None:
     first = certificates.ensure_transport(machine, LIB)
     assert first.made
@@ -101,6 +102,7 @@ def test_the_pair_is_made_once_and_is_what_the_host_needs(machine: System) -> No
     assert "Public-Key: (2048 bit)" in text
 
 
+@pytest.mark.wire("2.6/files")
 @pytest.mark.parametrize(
     "damage",
     [
@@ -132,6 +134,7 @@ def test_a_pair_is_looked_into_once_in_a_boot(machine: System, monkeypatch: pyte
             certificates.ensure_transport(machine, LIB)
 
 
+@pytest.mark.wire("2.6/made-by")
 def test_a_pair_without_key_identifier_is_made_anew(machine: System) -> None:
     lib = machine.path(LIB)
     openssl(
@@ -144,6 +147,7 @@ def test_a_pair_without_key_identifier_is_made_anew(machine: System) -> None:
     assert certificates.ensure_transport(machine, LIB).made
 
 
+@pytest.mark.wire("2.6/validity")
 def test_a_pair_near_its_end_is_made_anew(machine: System) -> None:
     certificates.ensure_transport(machine, LIB)
     clock = machine.clock
@@ -154,6 +158,7 @@ def test_a_pair_near_its_end_is_made_anew(machine: System) -> None:
     assert certificates.ensure_transport(machine, LIB).made
 
 
+@pytest.mark.wire("2.6/made-by")
 def test_a_pair_that_openssl_made_is_kept(machine: System) -> None:
     lib = machine.path(LIB)
     openssl(
@@ -164,6 +169,7 @@ def test_a_pair_that_openssl_made_is_kept(machine: System) -> None:
     assert not certificates.ensure_transport(machine, LIB).made
 
 
+@pytest.mark.wire("2.6/decryption", "8.1/THUMBPRINT", "2.6/protectedSettings-thumbprint")
 @pytest.mark.parametrize("cipher", ["-aes-128-cbc", "-des3"])
 def test_a_bundle_becomes_files(machine: System, keys: Keys, cipher: str) -> None:
     certificates.ensure_transport(machine, LIB)
@@ -187,6 +193,7 @@ def test_a_bundle_becomes_files(machine: System, keys: Keys, cipher: str) -> Non
     assert len(machine.effects) == before
 
 
+@pytest.mark.wire("2.6/decryption")
 def test_keys_find_their_certificates_by_public_key_in_any_order(machine: System, keys: Keys) -> None:
     prints = {name: keys.make(name, kind=kind) for name, kind in (("a", "rsa:2048"), ("b", "ec"), ("c", "rsa:2048"))}
     twin = keys.make("twin", key="a")
@@ -202,6 +209,7 @@ def test_keys_find_their_certificates_by_public_key_in_any_order(machine: System
     assert owned[prints["b"]] == pem["b.key"]
 
 
+@pytest.mark.wire("2.6/decryption", "8.1/Certificates.pfx")
 def test_a_blob_to_somebody_else_cannot_be_opened_and_leaves_nothing(machine: System, keys: Keys) -> None:
     certificates.ensure_transport(machine, LIB)
     keys.make("other")
@@ -214,18 +222,37 @@ def test_a_blob_to_somebody_else_cannot_be_opened_and_leaves_nothing(machine: Sy
     assert names(machine) == ["TransportCert.pem", "TransportPrivate.pem"]
 
 
+CMS = b"\0\0\0"
+OTHER = "<Format>CertificatesNonPfxPackage</Format><Data>AAAA</Data>"
+# What is in a CertificateFile, and the CMS that comes out of it; None is no certificates, which is no error.
+ELEMENTS: dict[str, list[tuple[str, bytes | None]]] = {
+    "2.6/Incarnation": [(f"<Incarnation>{text}</Incarnation><Data>AAAA</Data>", CMS) for text in ("1", "99", "x", "")],
+    "2.6/Format": [
+        ("<Format>Pkcs7BlobWithPfxContents</Format><Data>AAAA</Data>", CMS),
+        ("<Format/><Data>AAAA</Data>", CMS),
+        ("<Data>AAAA</Data>", CMS),
+        (OTHER, None),
+    ],
+    "2.6/Data": [("<Data>\nAA\nAA\n</Data>", CMS), ("<Data/>", None), ("", None)],
+}
+
+
+@pytest.mark.parametrize("row", ELEMENTS)
+def test_elements(row: str) -> None:
+    for text, expected in ELEMENTS[row]:
+        assert certificates.parse(f"<CertificateFile>{text}</CertificateFile>") == expected, text
+
+
+@pytest.mark.wire("2.6/Data")
 def test_the_document() -> None:
     cms = certificates.parse(sample("certificates.xml"))
     assert cms is not None
     assert cms.startswith(b"\x30\x82")
-    assert certificates.parse("<CertificateFile><Format>Pkcs7BlobWithPfxContents</Format></CertificateFile>") is None
-    assert certificates.parse("<CertificateFile><Data>AAAA</Data></CertificateFile>") == b"\0\0\0"
-    other = "<CertificateFile><Format>CertificatesNonPfxPackage</Format><Data>AAAA</Data></CertificateFile>"
-    assert certificates.parse(other) is None
     with pytest.raises(GoalStateInvalid, match="not base64"):
         certificates.parse("<CertificateFile><Data>A*</Data></CertificateFile>")
 
 
+@pytest.mark.wire("2.8/password")
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16"])
 def test_the_password_of_a_remote_user(machine: System, encoding: str) -> None:
     certificates.ensure_transport(machine, LIB)
@@ -235,6 +262,7 @@ def test_the_password_of_a_remote_user(machine: System, encoding: str) -> None:
     assert names(machine) == ["TransportCert.pem", "TransportPrivate.pem"]
 
 
+@pytest.mark.wire("2.8/password")
 def test_a_password_that_is_none(machine: System) -> None:
     certificates.ensure_transport(machine, LIB)
     odd = base64.b64encode(envelope(machine, b"odd")).decode()
@@ -243,6 +271,7 @@ def test_a_password_that_is_none(machine: System) -> None:
             remote_access.password(machine, remote_access.RemoteUser("jit", password), LIB, OPENSSL)
 
 
+@pytest.mark.wire("2.6/decryption", "8.1/Certificates.pfx")
 def test_systems_without_memory_files(machine: System, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "memfd_create")
     certificates.ensure_transport(machine, LIB)

@@ -25,6 +25,7 @@ def reply(*options: tuple[int, bytes], mac: bytes = MAC, transaction: bytes = TR
     return head + dhcp.COOKIE + b"\x35\x01\x02" + listed + tail
 
 
+@pytest.mark.wire("1.2/0x00", "1.2/0x04", "1.2/0x0A", "1.2/0x1C", "1.2/0xEC", "1.2/0xF0")
 def test_the_question() -> None:
     asked = dhcp.discover(MAC, TRANSACTION, everybody=False)
     assert len(asked) == 244
@@ -35,6 +36,8 @@ def test_the_question() -> None:
     assert dhcp.discover(MAC, TRANSACTION, everybody=True)[0x0A] == 0x80
 
 
+@pytest.mark.row("provisioning", 87, 88)
+@pytest.mark.wire("1.2/option-3", "1.2/option-245", "1.2/option-249", "1.2/pad")
 @pytest.mark.parametrize(
     ("options", "offer"),
     [
@@ -60,12 +63,16 @@ def test_what_an_offer_says(options: tuple[tuple[int, bytes], ...], offer: Offer
     assert dhcp.parse(reply(*options), MAC, TRANSACTION) == offer
 
 
+@pytest.mark.row("provisioning", 87)
+@pytest.mark.wire("1.2/reply")
 def test_options_after_the_end_or_cut_off_do_not_count() -> None:
     assert dhcp.parse(reply((245, AZURE), tail=b"\xff\xf5\x04\x01\x02\x03\x04"), MAC, TRANSACTION) == Offer("168.63.129.16")
     assert dhcp.parse(reply(tail=b"\xf5\x04\xa8\x3f"), MAC, TRANSACTION) == Offer()
     assert dhcp.parse(reply(tail=b"\0\0\0\xf5"), MAC, TRANSACTION) == Offer()
 
 
+@pytest.mark.row("provisioning", 87)
+@pytest.mark.wire("1.2/reply")
 def test_answers_to_others_are_none() -> None:
     good = reply((245, AZURE))
     assert dhcp.parse(good, MAC, b"\0\0\0\0") is None
@@ -77,6 +84,7 @@ def test_answers_to_others_are_none() -> None:
     assert dhcp.parse(good.replace(b"\x35\x01\x02", b"\x00\x00\x00"), MAC, TRANSACTION) is None  # plain BOOTP
 
 
+@pytest.mark.wire("1.2/option-3", "1.2/option-249")
 def test_the_gateway_to_an_address() -> None:
     offer = Offer(None, "10.0.0.1", (("0.0.0.0/0", "10.0.0.2"), ("168.63.129.16/32", "10.0.0.3")))
     assert [offer.gateway_to("168.63.129.16"), offer.gateway_to("8.8.8.8")] == ["10.0.0.3", "10.0.0.2"]
@@ -84,12 +92,14 @@ def test_the_gateway_to_an_address() -> None:
     assert Offer().gateway_to("8.8.8.8") is None
 
 
+@pytest.mark.wire("1.2/reply")
 @hypothesis.given(st.binary(max_size=300))
 def test_any_options_are_taken(tail: bytes) -> None:
     offer = dhcp.parse(reply(tail=tail), MAC, TRANSACTION)
     assert offer is None or isinstance(offer, Offer)
 
 
+@pytest.mark.wire("1.2/reply")
 @hypothesis.given(st.binary(max_size=600))
 def test_any_packet_is_survived(packet: bytes) -> None:
     assert dhcp.parse(packet, MAC, TRANSACTION) is None
@@ -149,6 +159,7 @@ def asker(system: System, notes: list[str], mac: str = "00:0d:3a:01:02:03") -> t
     return Asker(system, "eth0", mac, notes.append), clock
 
 
+@pytest.mark.wire("1.2/tries")
 def test_five_questions_with_growing_pauses(system: System, asked: list[bytes]) -> None:
     notes: list[str] = []
     asking, clock = asker(system, notes)
@@ -164,6 +175,7 @@ def test_five_questions_with_growing_pauses(system: System, asked: list[bytes]) 
     assert notes == ["no DHCP server answered on eth0 within 5 s"]
 
 
+@pytest.mark.wire("1.2/tries")
 def test_an_answer_is_remembered(system: System, monkeypatch: pytest.MonkeyPatch) -> None:
     count = []
 
@@ -178,6 +190,7 @@ def test_an_answer_is_remembered(system: System, monkeypatch: pytest.MonkeyPatch
     assert count == ["eth0"]
 
 
+@pytest.mark.wire("1.2/tries")
 def test_a_plan_or_a_machine_without_ethernet_asks_nothing(system: System, asked: list[bytes]) -> None:
     asking, _ = asker(system, [], mac="")
     assert asking.wire_server() is None

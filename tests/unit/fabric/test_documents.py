@@ -6,11 +6,14 @@ import base64
 import json
 from xml.etree import ElementTree
 
+import pytest
+
 from waagent.fabric import health, status, telemetry, upload
 
 URL = "https://store.example/$system/vm.status?sv=1&sk=system-1&sig=SECRET%3d"
 
 
+@pytest.mark.wire("5.1/Ready", "5.1/body")
 def test_ready() -> None:
     root = ElementTree.fromstring(health.ready("1", "c", "i"))
     assert root.findtext("GoalStateIncarnation") == "1"
@@ -20,6 +23,7 @@ def test_ready() -> None:
     assert root.find(".//Details") is None
 
 
+@pytest.mark.wire("5.1/ProvisioningFailed", "5.1/body")
 def test_not_ready_says_why_and_is_well_formed_whatever_the_text_holds() -> None:
     told = health.not_ready("1", "c", "i", "ProvisioningFailed", 'a<b> & "c" \0 \ud800 \uffff ä')
     root = ElementTree.fromstring(told)
@@ -28,6 +32,7 @@ def test_not_ready_says_why_and_is_well_formed_whatever_the_text_holds() -> None
     assert root.findtext(".//Description") == 'a<b> & "c"       ä'
 
 
+@pytest.mark.wire("5.1/body")
 def test_a_description_is_cut_by_encoded_bytes() -> None:
     for text in ("x" * 10_000, "ä" * 10_000, "<" * 10_000, "\U0001f600" * 5_000):
         cut = health.fit(text)
@@ -37,6 +42,7 @@ def test_a_description_is_cut_by_encoded_bytes() -> None:
     assert health.fit("x" * 4096) == "x" * 4096
 
 
+@pytest.mark.wire("5.2/body")
 def test_role_properties() -> None:
     root = ElementTree.fromstring(health.role_properties("c", "i", [("CertificateThumbprint", 'a"b')]))
     found = root.find("Container/RoleInstances/RoleInstance/Properties/Property")
@@ -44,6 +50,7 @@ def test_role_properties() -> None:
     assert found.attrib == {"name": "CertificateThumbprint", "value": 'a"b'}
 
 
+@pytest.mark.wire("5.7/body")
 def test_observations_keep_their_limits() -> None:
     seen = [
         health.observation("n" * 100, healthy=False, description="d" * 200, value=str(number) * 200)
@@ -57,6 +64,7 @@ def test_observations_keep_their_limits() -> None:
     assert first["Value"].startswith("5")
 
 
+@pytest.mark.wire("5.4/body")
 def test_a_telemetry_event_has_typed_values() -> None:
     event = telemetry.event(1, [("Name", 'a "<]]>'), ("Ok", True), ("Duration", 5), ("Value", 1.5)])
     root = ElementTree.fromstring(event)
@@ -69,6 +77,7 @@ def test_a_telemetry_event_has_typed_values() -> None:
     ]
 
 
+@pytest.mark.wire("5.4/body")
 def test_batches_stay_below_the_limit() -> None:
     events = [telemetry.event(1, [("Message", "x" * size)]) for size in [20_000] * 7 + [70_000]]
     documents, dropped = telemetry.batches(telemetry.OPERATIONS, events)
@@ -79,6 +88,9 @@ def test_batches_stay_below_the_limit() -> None:
     assert telemetry.batches(telemetry.LOGS, []) == ([], 0)
 
 
+@pytest.mark.wire(
+    "5.3/guestAgentStatus.status", "5.3/updateStatus", "5.3/inSvdSeqNo", "5.3/outcome", "5.3/supportedFeatures"
+)
 def test_the_status_document() -> None:
     entry = {"handlerName": "A.B", "handlerVersion": "1", "status": "Ready", "code": 0, "message": f"see {URL} now"}
     document = json.loads(
@@ -108,12 +120,14 @@ def test_the_status_document() -> None:
     assert document["supportedFeatures"][1] == {"Key": "FastTrack", "Value": "1.0"}
 
 
+@pytest.mark.wire("5.3/updateStatus", "5.3/vmArtifactsAggregateStatus", "5.3/handlerAggregateStatus")
 def test_before_the_first_goal_state_and_without_updates_these_parts_are_absent() -> None:
     aggregate = json.loads(status.document("s", "3", ("a", "b", "c")))["aggregateStatus"]
     assert set(aggregate) == {"guestAgentStatus", "handlerAggregateStatus"}
     assert "updateStatus" not in aggregate["guestAgentStatus"]
 
 
+@pytest.mark.wire("5.3/handlerAggregateStatus")
 def test_one_handler_that_cannot_be_expressed_does_not_silence_the_others() -> None:
     circle: dict[str, object] = {"handlerName": "A.Circle", "handlerVersion": "2"}
     circle["self"] = circle
@@ -125,6 +139,7 @@ def test_one_handler_that_cannot_be_expressed_does_not_silence_the_others() -> N
     assert [entry.get("status") for entry in entries] == ["NotReady"] * 3 + [None]
 
 
+@pytest.mark.wire("5.3/outcome")
 def test_a_failed_goal_state() -> None:
     outcome = status.GoalStateOutcome("1", "s", status.UNSUPPORTED_FEATURES, "feature X is not supported")
     document = json.loads(status.document("s", "3", ("a", "b", "c"), goal_state=outcome))
@@ -136,6 +151,7 @@ def headers_of(body: bytes) -> dict[str, str]:
     return {entry["headerName"]: entry["headerValue"] for entry in json.loads(body)["headers"]}
 
 
+@pytest.mark.wire("3.7/body")
 def test_a_block_blob_is_described_in_one_request() -> None:
     payload = "ä".encode() * 29
     (body,) = upload.descriptions(URL, "BlockBlob", payload, "2026-11-23T09:16:12Z")
@@ -149,6 +165,7 @@ def test_a_block_blob_is_described_in_one_request() -> None:
     }
 
 
+@pytest.mark.wire("3.7/body")
 def test_a_page_blob_is_created_and_written_in_padded_slices() -> None:
     payload = b"x" * (4 * 1024 * 1024 + 1300)
     create, first, second = upload.descriptions(URL, "PageBlob", payload, "s")

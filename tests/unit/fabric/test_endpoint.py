@@ -13,6 +13,7 @@ from waagent.fabric.endpoint import Endpoint
 from waagent.system import System
 
 
+@pytest.mark.wire("0.1/wire-server", "0.1/host-plugin")
 def test_urls_of_the_services() -> None:
     usual, other = Endpoint(), Endpoint("127.0.0.1", 8080, 8081)
     assert usual.wire("/?comp=versions") == "http://168.63.129.16/?comp=versions"
@@ -22,6 +23,7 @@ def test_urls_of_the_services() -> None:
     assert [endpoint.parse(one.text) for one in (usual, other)] == [usual, other]
 
 
+@pytest.mark.wire("1.1/fixed-address")
 @pytest.mark.parametrize("text", ["", "a b", "http://x", "1.2.3.4:80", "x:0:1", "x:y:z", "x:80:99999", "ä", "x:²:1", "a/b"])
 def test_what_is_no_endpoint_is_refused(text: str) -> None:
     with pytest.raises(FabricRejected, match=r"expected 168\.63\.129\.16"):
@@ -37,6 +39,7 @@ def lease(option: str, expire: str = "never") -> bytes:
     return f'lease {{\n  interface "eth0";\n  {option}\n  expire {expire};\n}}\n'.encode()
 
 
+@pytest.mark.wire("1.3/dhclient", "1.3/single-digit-bytes", "1.3/printable-bytes")
 @pytest.mark.parametrize(
     ("option", "address"),
     [
@@ -56,6 +59,8 @@ def test_leases_of_dhclient(option: str, address: str | None) -> None:
     assert leases.parse(lease(option), NOW) == address
 
 
+@pytest.mark.row("provisioning", 86)
+@pytest.mark.wire("1.3/choice")
 @pytest.mark.parametrize(
     ("expire", "counts"),
     [
@@ -75,6 +80,8 @@ def test_expired_leases_do_not_count(expire: str, counts: bool) -> None:
     assert found == ("168.63.129.16" if counts else None)
 
 
+@pytest.mark.row("provisioning", 86)
+@pytest.mark.wire("1.3/choice")
 def test_the_last_valid_lease_of_a_file_wins() -> None:
     old, new = lease("option unknown-245 1:2:3:4;"), lease("option unknown-245 5:6:7:8;")
     expired = lease("option unknown-245 9:9:9:9;", "1 2020/01/01 00:00:00")
@@ -83,6 +90,7 @@ def test_the_last_valid_lease_of_a_file_wins() -> None:
     assert leases.parse(b"lease { option unknown-245 1:2:3:4; }", NOW) is None  # without an end it counts as over
 
 
+@pytest.mark.wire("1.3/networkd", "1.3/NetworkManager", "1.3/dhcpcd")
 @pytest.mark.parametrize(
     ("content", "address"),
     [
@@ -102,6 +110,7 @@ def test_leases_of_other_clients(content: bytes, address: str | None) -> None:
     assert leases.parse(content, NOW) == address
 
 
+@pytest.mark.wire("1.3/choice")
 def test_the_newest_file_comes_first(system: System) -> None:
     folder = system.path("/run/systemd/netif/leases")
     folder.mkdir(parents=True)

@@ -34,6 +34,7 @@ class Answers:
         return Response(answer, "Reason", {}, b"told https://a/?sig=SECRET")
 
 
+@pytest.mark.wire("7.3/waits", "7.3/used-up")
 def test_growing_waits_between_six_attempts() -> None:
     clock, answers = FakeClock(), Answers(500)
     with pytest.raises(FabricUnreachable, match="cannot ask: 500 Reason, 6 tries in 31 s") as raised:
@@ -42,6 +43,7 @@ def test_growing_waits_between_six_attempts() -> None:
     assert raised.value.facts["status"] == 500
 
 
+@pytest.mark.wire("7.3/again")
 @pytest.mark.parametrize("status", [205, 206, 403, 429, 500, 501, 502, 503, 504, 507])
 def test_statuses_that_are_asked_again(status: int) -> None:
     notes: list[str] = []
@@ -49,6 +51,7 @@ def test_statuses_that_are_asked_again(status: int) -> None:
     assert notes == [f"it took 3 tries to ask; before: {status} Reason"]
 
 
+@pytest.mark.wire("7.3/200-201-202", "7.3/other-status", "7.3/410")
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 302, 304, 400, 404, 409, 410])
 def test_statuses_that_are_answers(status: int) -> None:
     answers = Answers(status)
@@ -56,6 +59,7 @@ def test_statuses_that_are_answers(status: int) -> None:
     assert answers.made == 1
 
 
+@pytest.mark.wire("7.3/throttled")
 @pytest.mark.parametrize("status", [403, 429, 503])
 def test_throttling_means_more_attempts_at_a_fixed_pace(status: int) -> None:
     clock, answers = FakeClock(), Answers(500, status, 500)
@@ -64,11 +68,13 @@ def test_throttling_means_more_attempts_at_a_fixed_pace(status: int) -> None:
     assert clock.slept == [2] + [1] * 23
 
 
+@pytest.mark.wire("7.3/no-answer")
 def test_no_answer_is_asked_again() -> None:
     answers = Answers(FabricUnreachable("refused"), 200)
     assert persist(FakeClock(), COMMON, answers, "ask").status == 200
 
 
+@pytest.mark.wire("7.3/protocol-error")
 def test_a_request_that_cannot_be_sent_is_not_repeated() -> None:
     answers = Answers(FabricRejected("unusable"))
     with pytest.raises(FabricRejected):
@@ -76,6 +82,7 @@ def test_a_request_that_cannot_be_sent_is_not_repeated() -> None:
     assert answers.made == 1
 
 
+@pytest.mark.wire("7.3/health-report")
 def test_the_health_report_has_a_steady_pace_and_an_end() -> None:
     clock = FakeClock()
     with pytest.raises(FabricUnreachable):
@@ -84,6 +91,7 @@ def test_the_health_report_has_a_steady_pace_and_an_end() -> None:
     assert clock.passed <= 300
 
 
+@pytest.mark.wire("7.3/telemetry", "5.4/failure")
 def test_telemetry_and_single_requests() -> None:
     clock, answers = FakeClock(), Answers(429)
     with pytest.raises(FabricUnreachable):
@@ -95,6 +103,7 @@ def test_telemetry_and_single_requests() -> None:
     assert answers.made == 1
 
 
+@pytest.mark.wire("7.4/bodies")
 def test_a_refusal_names_the_url_without_its_signature() -> None:
     response = Response(404, "Not Found", {}, b"see https://b/?sig=SECRET")
     with pytest.raises(FabricRejected, match="cannot fetch it: 404 Not Found from https://a/") as raised:
@@ -103,6 +112,7 @@ def test_a_refusal_names_the_url_without_its_signature() -> None:
     assert "SECRET" not in str(raised.value)
 
 
+@pytest.mark.wire("7.3/retry-after")
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
@@ -124,6 +134,7 @@ def test_what_a_retry_after_asks_for(value: str | None, seconds: float | None) -
     assert asked_pause(value, NOW) == seconds
 
 
+@pytest.mark.wire("7.3/retry-after")
 def test_a_retry_after_never_shortens_a_wait_nor_counts_without_throttling() -> None:
     def answer(status: int, after: str) -> Response:
         return Response(status, "", {"retry-after": after}, b"")
@@ -147,6 +158,7 @@ def fast(created: str = "") -> Desired:
     return Desired("fasttrack", "etag:1", created=created)
 
 
+@pytest.mark.wire("2.2/choice")
 @pytest.mark.parametrize(
     ("in_use", "wire", "track", "wire_changed", "track_changed", "chosen"),
     [
@@ -172,10 +184,12 @@ def test_which_source_counts(
         assert found is in_use
 
 
+@pytest.mark.wire("2.2/choice")
 def test_nothing_known_is_nothing_chosen() -> None:
     assert choice.choose(None, None, None, wire_changed=True, vm_settings_changed=False) is None
 
 
+@pytest.mark.wire("2.3/outdated")
 def test_outdated_is_what_came_before_the_last_fast_track_goal_state() -> None:
     assert choice.is_outdated(fabric(OLD), NEW)
     assert not choice.is_outdated(fabric(NEW), OLD)
@@ -183,6 +197,7 @@ def test_outdated_is_what_came_before_the_last_fast_track_goal_state() -> None:
     assert not choice.is_outdated(None, NEW)
 
 
+@pytest.mark.wire("2.4/missing")
 def test_missing_certificates() -> None:
     settings = [
         Settings("a", 0, protected="x", thumbprint="aa"),
@@ -197,6 +212,7 @@ def test_missing_certificates() -> None:
 # -- proxies.py -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("7.2/configured", "7.2/environment", "7.2/no-proxy")
 @pytest.mark.parametrize(
     ("url", "host", "port", "environment", "proxy"),
     [
@@ -239,6 +255,7 @@ def test_which_proxy(
 # -- manifests.py -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("6.1/document")
 def test_the_sample_manifest() -> None:
     releases = manifests.parse(sample("manifest.xml"))
     assert [one.version for one in releases] == ["1.9.0", "1.9.1", "1.10.0"]
@@ -247,6 +264,40 @@ def test_the_sample_manifest() -> None:
     assert len(releases[1].uris) == 2
 
 
+def manifest(inner: str, section: str = "Plugins") -> str:
+    entry = f"<Plugin><Version>1.2</Version>{inner}</Plugin>" if "<Version>" not in inner else f"<Plugin>{inner}</Plugin>"
+    return f"<PluginVersionManifest><{section}>{entry}</{section}></PluginVersionManifest>"
+
+
+RELEASE = manifests.Release("1.2", (1, 2))
+RELEASES: dict[str, list[tuple[str, list[manifests.Release]]]] = {
+    "6.1/Plugins": [(manifest(""), [RELEASE]), ("<PluginVersionManifest/>", [])],
+    "6.1/InternalPlugins": [(manifest("", "InternalPlugins"), [RELEASE._replace(internal=True)])],
+    "6.1/Version": [
+        (manifest("<Version>1.10.0.3</Version>"), [manifests.Release("1.10.0.3", (1, 10, 0, 3))]),
+        *((manifest(f"<Version>{text}</Version>"), []) for text in ("1.2.3.4.5", "1.x", "1..2", "-1.0", "v1.0")),
+    ],
+    "6.1/Uris": [
+        (manifest("<Uris><Uri> a </Uri><Uri/><Uri>b</Uri></Uris>"), [RELEASE._replace(uris=("a", "b"))]),
+        (manifest("<Uris/>"), [RELEASE]),
+    ],
+    "6.1/DisallowMajorVersionUpgrade": [
+        (
+            manifest(f"<DisallowMajorVersionUpgrade>{text}</DisallowMajorVersionUpgrade>"),
+            [RELEASE._replace(disallow_major_upgrade=kept)],
+        )
+        for text, kept in (("true", True), ("TRUE", True), ("false", False), ("", False), ("1", False))
+    ],
+}
+
+
+@pytest.mark.parametrize("row", RELEASES)
+def test_elements_of_a_manifest(row: str) -> None:
+    for text, expected in RELEASES[row]:
+        assert list(manifests.parse(text)) == expected, text
+
+
+@pytest.mark.wire("6.3/match")
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [("1.9.1", "1.9.1.5"), ("1.9", "1.9.7"), ("1", "1.10.0"), ("1.9.2", None), ("1.9.1.5.0", None), ("x", None), ("2", None)],
@@ -260,6 +311,7 @@ def test_the_highest_release_that_matches(wanted: str, found: str | None) -> Non
     assert (chosen.version if chosen else None) == found
 
 
+@pytest.mark.wire("6.1/Version")
 def test_entries_without_a_version_are_passed_over() -> None:
     plugins = "<Plugin/><Plugin><Version>a.b</Version></Plugin><Plugin><Version>1</Version></Plugin>"
     releases = manifests.parse(f"<PluginVersionManifest><Plugins>{plugins}</Plugins></PluginVersionManifest>")
@@ -271,6 +323,7 @@ def test_entries_without_a_version_are_passed_over() -> None:
 # -- artifacts_profile.py, remote_access.py ---------------------------------------------------------------------
 
 
+@pytest.mark.wire("2.7/onHold")
 @pytest.mark.parametrize(
     ("content", "held"),
     [
@@ -292,12 +345,14 @@ def test_on_hold(content: bytes, held: bool) -> None:
     assert artifacts_profile.on_hold(content) is held
 
 
+@pytest.mark.wire("2.8/document")
 def test_remote_users() -> None:
     (user,) = remote_access.parse(sample("remote_access.xml"))
     assert (user.name, user.invalid) == ("jit_oncall", "")
     assert user.expires == datetime(2026, 11, 25, 18, tzinfo=timezone.utc)
 
 
+@pytest.mark.wire("2.8/document")
 @pytest.mark.parametrize(
     ("inner", "message"),
     [
@@ -319,6 +374,7 @@ def test_a_wrong_user_stays_alone(inner: str, message: str) -> None:
 # -- imds.py ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.wire("5.5/facts", "10/imds")
 def test_the_facts_of_the_metadata() -> None:
     metadata = imds.parse(sample("imds_instance.json"))
     metadata["compute"].update(
@@ -336,6 +392,7 @@ def test_the_facts_of_the_metadata() -> None:
     assert "c2VjcmV0" not in json.dumps(public)
 
 
+@pytest.mark.wire("5.5/facts")
 @pytest.mark.parametrize("odd", [{}, {"compute": 5, "network": []}, {"network": {"interface": [5, {"ipv4": "x"}]}}])
 def test_odd_metadata_has_facts_all_the_same(odd: dict[str, object]) -> None:
     public, secret = imds.facts(odd)
@@ -343,6 +400,7 @@ def test_odd_metadata_has_facts_all_the_same(odd: dict[str, object]) -> None:
     assert imds.is_valid(odd) != ""
 
 
+@pytest.mark.wire("5.5/valid")
 def test_what_makes_metadata_valid() -> None:
     metadata = imds.parse(sample("imds_instance.json"))
     assert imds.is_valid(metadata) == ""
@@ -350,6 +408,7 @@ def test_what_makes_metadata_valid() -> None:
     assert imds.is_valid(metadata) == "network.interface[0].macAddress"
 
 
+@pytest.mark.wire("5.5/valid")
 @pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"[" * 100_000])
 def test_metadata_that_is_none_is_refused(content: bytes) -> None:
     with pytest.raises(GoalStateInvalid):

@@ -8,6 +8,7 @@ from waagent.errors import GoalStateInvalid
 from waagent.fabric import xml
 
 
+@pytest.mark.wire("2.1/success", "1.4/success")
 def test_byte_order_marks_padding_and_declarations_do_not_matter() -> None:
     plain = '<?xml version="1.0" encoding="utf-16"?><A><B> ä </B></A>'
     for content in (
@@ -34,6 +35,7 @@ def test_text_joins_cdata_and_pieces() -> None:
     assert xml.text(root, "X/Y") is None
 
 
+@pytest.mark.wire("7.5/documents")
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -11,6 +11,7 @@ from waagent.instance import ovf
 TRICKY = "Tr1cky&<pass>\"word'\nsecond line"
 
 
+@pytest.mark.wire("2.9/document")
 def test_every_field_of_a_full_document_is_read() -> None:
     read = ovf.parse(
         document(
@@ -44,10 +45,12 @@ def test_public_facts_have_no_secret_and_the_value_does_not_show_itself() -> Non
     assert read.secrets() == {"password": "hunter2-hunter2", "custom_data": "c2VjcmV0"}
 
 
+@pytest.mark.row("provisioning", 23)
 def test_row_23_a_byte_order_mark_and_padding_are_no_part_of_the_document() -> None:
     assert ovf.parse(b"\xef\xbb\xbf" + document() + b"\0" * 512) == ovf.parse(document())
 
 
+@pytest.mark.row("provisioning", 24)
 @pytest.mark.parametrize(
     "raw",
     [
@@ -65,6 +68,8 @@ def test_row_24_malformed_documents_are_refused_by_name(raw: bytes) -> None:
         ovf.parse(raw)
 
 
+@pytest.mark.row("provisioning", 25)
+@pytest.mark.wire("2.9/required")
 @pytest.mark.parametrize(
     "element",
     ["ProvisioningSection", "LinuxProvisioningConfigurationSet", "HostName", "UserName", "PlatformSettings",
@@ -83,6 +88,7 @@ def test_row_25_a_missing_element_is_named(element: str) -> None:
     assert caught.value.facts["element"] == element
 
 
+@pytest.mark.row("provisioning", 25)
 @pytest.mark.parametrize("element", ["HostName", "UserName"])
 def test_row_25_an_empty_element_is_as_good_as_a_missing_one(element: str) -> None:
     raw = document().replace(b"web-01", b" ") if element == "HostName" else document().replace(b"operator1", b"")
@@ -90,11 +96,14 @@ def test_row_25_an_empty_element_is_as_good_as_a_missing_one(element: str) -> No
         ovf.parse(raw)
 
 
+@pytest.mark.row("provisioning", 26)
 def test_row_26_an_empty_guest_agent_flag_is_refused() -> None:
     with pytest.raises(OvfInvalid, match="ProvisionGuestAgent: it is empty"):
         ovf.parse(document(agent=""))
 
 
+@pytest.mark.row("provisioning", 27, 28)
+@pytest.mark.wire("2.9/ProvisionGuestAgent")
 @pytest.mark.parametrize(
     ("text", "wanted"), [("false", False), ("False", False), ("true", True), ("bad data", True)]
 )
@@ -103,11 +112,13 @@ def test_rows_27_28_only_false_switches_the_agent_off(text: str, wanted: bool) -
     assert (read.guest_agent_wanted, read.provision_guest_agent) == (wanted, text)
 
 
+@pytest.mark.row("provisioning", 29)
 def test_row_29_a_newer_version_is_told_and_read() -> None:
     assert ovf.parse(document(version="2.0")).newer_than_known
     assert not ovf.parse(document(version="1.0")).newer_than_known
 
 
+@pytest.mark.row("provisioning", 30)
 @pytest.mark.parametrize(
     ("text", "said"), [(None, None), ("", None), ("TRUE", True), ("false", False), ("maybe", False)]
 )
@@ -115,6 +126,8 @@ def test_row_30_whether_passwords_may_log_in_can_be_left_unsaid(text: str | None
     assert ovf.parse(document(disable=text)).disable_ssh_password is said
 
 
+@pytest.mark.row("provisioning", 31)
+@pytest.mark.wire("8.2/ovf-env.xml")
 @pytest.mark.parametrize(
     "element",
     [
@@ -137,6 +150,7 @@ def test_row_31_the_copy_never_contains_the_password(element: str) -> None:
     assert ovf.note_of(kept) == "read for VM 1"
 
 
+@pytest.mark.row("provisioning", 31)
 def test_row_31_entities_and_line_ends_in_a_password_are_cut_with_it() -> None:
     kept = ovf.redact(document(password=TRICKY))
     assert ovf.parse(kept).password == "*"
@@ -156,6 +170,8 @@ def test_redacting_twice_changes_nothing() -> None:
     assert ovf.note_of(ovf.redact(once, "read for VM 2")) == "read for VM 2"
 
 
+@pytest.mark.row("provisioning", 32)
+@pytest.mark.wire("2.9/document")
 def test_row_32_prefixes_do_not_matter() -> None:
     other = (
         document(password="p w", disable="true")

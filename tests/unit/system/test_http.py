@@ -102,12 +102,14 @@ def test_a_get_with_a_counted_body(peer: Peer) -> None:
     assert "ontent-Length" not in request
 
 
+@pytest.mark.wire("4.1/headers")
 def test_a_put_sends_head_and_body_with_the_length_in_bytes(peer: Peer) -> None:
     peer.answers = [b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"]
     assert Http().request("PUT", peer.url(), body="ä".encode()).status == 201
     assert peer.requests[0].endswith(b"Content-Length: 2\r\n\r\n\xc3\xa4")
 
 
+@pytest.mark.wire("2.1/verbatim")
 def test_the_path_is_sent_as_written(peer: Peer) -> None:
     peer.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
     Http().request("GET", peer.url("/machine/a/7c20%2D45.%5Fvm?comp=x&incarnation=1#part"))
@@ -166,6 +168,7 @@ def test_no_answer_on_a_new_connection_is_unreachable(peer: Peer) -> None:
     assert len(peer.requests) == 1
 
 
+@pytest.mark.wire("7.3/protocol-error", "7.3/truncated")
 @pytest.mark.parametrize(
     ("answer", "cause"),
     [
@@ -193,6 +196,7 @@ def test_what_is_no_http_answer_is_unreachable_with_its_cause(peer: Peer, answer
     assert raised.value.facts["cause"] in ({cause, "truncated"} if answer == bytes(range(256)) else {cause})
 
 
+@pytest.mark.wire("7.5/documents")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -208,6 +212,7 @@ def test_an_answer_over_the_limit_is_rejected(peer: Peer, answer: bytes) -> None
         Http().request("GET", peer.url(), limit=100)
 
 
+@pytest.mark.wire("7.1/timeouts")
 def test_an_endless_answer_ends_at_the_deadline(peer: Peer) -> None:
     def drip(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -236,12 +241,14 @@ def test_refused_is_unreachable() -> None:
     assert "SECRET" not in repr(raised.value.facts)
 
 
+@pytest.mark.wire("7.1/redirects")
 def test_redirects_are_answers_and_are_not_followed(peer: Peer) -> None:
     peer.answers = [b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n"]
     assert Http().request("GET", peer.url()).status == 302
     assert len(peer.requests) == 1
 
 
+@pytest.mark.wire("0.1/wire-server")
 def test_a_proxy_of_the_environment_is_not_used(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -280,6 +287,7 @@ def test_a_header_cannot_smuggle_another(peer: Peer) -> None:
         Http().request("GET", peer.url(), [("x-ms-artifact-location", "http://a/\r\nx: y")])
 
 
+@pytest.mark.wire("7.6/signatures", "7.6/passwords")
 def test_redaction_hides_signatures_and_passwords() -> None:
     assert redact("https://a/b?sv=1&sig=abc") == "https://a/b?<redacted>"
     assert redact("https://a/b?sk=system-1&sig=abc") == "https://a/b?<redacted>"
