@@ -360,9 +360,9 @@ def test_role_properties(talk: Talk, vm: Any) -> None:
 @pytest.mark.wire("5.4/failure", "7.3/telemetry")
 def test_telemetry(talk: Talk, vm: Any, sim: Any) -> None:
     event = telemetry.event(1, [("Name", "waagent"), ("Operation", "HeartBeat"), ("Message", "<ok> ]]>")])
-    documents, _ = telemetry.batches(telemetry.OPERATIONS, [event])
+    (batch,), _ = telemetry.batches(telemetry.OPERATIONS, [event])
     sim.fault("/machine*comp=telemetrydata*", status=429, count=1)
-    talk.wire.telemetry(documents[0])
+    talk.wire.telemetry(batch.document)
     (seen,) = vm.reports.events(operation="HeartBeat")
     assert seen.parameters["Message"] == "<ok> ]]>"
     assert talk.slept == [8.0]

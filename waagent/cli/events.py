@@ -2,12 +2,17 @@
 
 With --run, run the hooks of NAME now, as if it had happened (without its data); --dry-run tells what would run.
 
-Exit status: 0; 1 when a hook failed, or a file in an event's directory was refused; 2 a wrong argument.
+An event that this package does not have, and for which there is no hook, is none: a step of a packager or an admin
+may have events of its own, and their names are known by their hooks.
+
+Exit status: 0; 1 when a hook failed, a file in an event's directory was refused, or there is no such event; 2 a
+wrong argument.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
 import sys
@@ -29,6 +34,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, system: System) -> int:
+    if args.name is not None and args.name not in (*NAMES, *steps.events(system)):
+        near = difflib.get_close_matches(args.name, NAMES, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(NAMES)}"
+        print(f"waagent events: there is no event {args.name!r}{hint}", file=sys.stderr)
+        return 1
     if args.run or args.dry_run:
         return _run(args, system)
     names = [args.name] if args.name else list(dict.fromkeys([*NAMES, *steps.events(system)]))

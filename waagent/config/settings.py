@@ -387,6 +387,11 @@ _LOGS = _in(
         steps=("logs",), note="needs cgroups",
     ),
     _period("Logs.CollectPeriod", 3600, "How often to collect logs", shipped="3600", steps=("logs",)),
+    _switch(
+        "Telemetry.Enabled", True, "Tell the platform's people how stages and extensions fared", shipped="y",
+        since="3.0.0", steps=("telemetry", "extension-events"),
+        note="waagent 2 always does; n: nothing is written down or sent. `waagent telemetry` shows what would be",
+    ),
     _removed("Logs.File", "text", "Removed with 2.1: the log is /var/log/waagent.log"),
 )  # fmt: skip
 
@@ -488,7 +493,7 @@ _DEBUG = _in(
     ),
     _period(
         "Debug.EtpCollectionPeriod", 300, "How often to collect events of extensions",
-        steps=("telemetry",),
+        steps=("extension-events",),
     ),
     _period(
         "Debug.SelfUpdateHotfixFrequency", 14400, "How often to look for a hotfix of the agent", listed=False,
@@ -552,7 +557,7 @@ WITHOUT_EFFECT = frozenset(
         "Debug.AgentCpuThrottledTimeThreshold", "Debug.AgentMemoryQuota", "Debug.CgroupCheckPeriod",
         "Debug.CgroupDisableOnProcessCheckFailure", "Debug.CgroupDisableOnQuotaCheckFailure",
         "Debug.CgroupLogMetrics", "Debug.EnableAgentMemoryUsageCheck", "Debug.EnableCgroupV2ResourceLimiting",
-        "Debug.EnableRsmDowngrade", "Debug.EtpCollectionPeriod", "Debug.FirewallRulesLogPeriod",
+        "Debug.EnableRsmDowngrade", "Debug.FirewallRulesLogPeriod",
         "Debug.LogCollectorInitialDelay", "Debug.SelfUpdateHotfixFrequency", "Debug.SelfUpdateRegularFrequency",
         "DetectScvmmEnv", "Logs.Collect", "Logs.CollectPeriod", "Monitor.NetworkConfigurationChanges",
         "Network.Metadata", "OS.AllowHTTP", "OS.CheckRdmaDriver", "OS.EnableFIPS", "OS.EnableFirewall",

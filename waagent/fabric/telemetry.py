@@ -1,7 +1,9 @@
 """Telemetry as the wire server takes it: events to documents of bounded size.
 
 event(event_id, parameters) -> bytes              one <Event>; parameters are (name, value) in their order
-batches(provider, events) -> (documents, dropped) documents to post, and how many events were too big
+batches(provider, events) -> (batches, oversize)  what to post; places of events that are too big for any request
+
+Batch   document: the body of a request; places: which of the events are in it
 
 The type of a value follows from it: bool, int, float, else text.
 
@@ -10,7 +12,7 @@ Source: wire-protocol 5.4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.fabric.health import escape
 
@@ -24,6 +26,11 @@ OPERATION_EVENT, METRIC_EVENT, LOG_EVENT = 1, 4, 7
 BATCH = 64512  # the events of one request have to stay below
 
 
+class Batch(NamedTuple):
+    document: bytes
+    places: tuple[int, ...]
+
+
 def event(event_id: int, parameters: Iterable[tuple[str, object]]) -> bytes:
     run = "".join(
         f'<Param Name="{escape(name)}" Value="{_value(value)}" T="{_type(value)}" />' for name, value in parameters
@@ -32,22 +39,25 @@ def event(event_id: int, parameters: Iterable[tuple[str, object]]) -> bytes:
     return f'<Event id="{event_id}"><![CDATA[{run}]]></Event>'.encode()
 
 
-def batches(provider: str, events: Iterable[bytes]) -> tuple[list[bytes], int]:
-    documents: list[bytes] = []
+def batches(provider: str, events: Iterable[bytes]) -> tuple[list[Batch], list[int]]:
+    made: list[Batch] = []
     batch: list[bytes] = []
-    size = dropped = 0
-    for one in events:
+    places: list[int] = []
+    oversize: list[int] = []
+    size = 0
+    for place, one in enumerate(events):
         if len(one) >= BATCH:
-            dropped += 1
+            oversize.append(place)
             continue
         if size + len(one) >= BATCH:
-            documents.append(_document(provider, batch))
-            batch, size = [], 0
+            made.append(Batch(_document(provider, batch), tuple(places)))
+            batch, places, size = [], [], 0
         batch.append(one)
+        places.append(place)
         size += len(one)
     if batch:
-        documents.append(_document(provider, batch))
-    return documents, dropped
+        made.append(Batch(_document(provider, batch), tuple(places)))
+    return made, oversize
 
 
 def _document(provider: str, events: list[bytes]) -> bytes:

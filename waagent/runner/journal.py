@@ -97,6 +97,11 @@ class Journal:
         """Add to the stage's "refused" or "notes"."""
         self._stage[kind].append(text)
 
+    def former(self, name: str, event: str | None) -> dict[str, Any] | None:
+        """How the step ended in the run before, in this boot; None when there was none."""
+        listed = self._stage.get("steps", [])
+        return next((step for step in listed if (step["name"], step.get("event")) == (name, event)), None)
+
     def step(self, record: dict[str, Any]) -> None:
         """Add a step's record, in place of an earlier one; change it in place and call save() to say more."""
         same = (record["name"], record.get("event"))

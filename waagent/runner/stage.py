@@ -31,6 +31,7 @@ from waagent.runner.log import Log
 from waagent.runner.report import Report
 from waagent.runner.semaphore import Semaphores
 from waagent.runner.steps import Step
+from waagent.runner.telling import Telling
 from waagent.system import System
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class _Run:
             verbose=config.switch("Logs.Verbose"),
             console=config.switch("Logs.Console") and not provisioned,
         )
+        self.telling = Telling(system, self.lib, stage, enabled=config.switch("Telemetry.Enabled"))
         self.records: list[dict[str, Any]] = []
         self.unfinished: list[StepResult] = []
         self.began = system.clock.monotonic()
@@ -171,6 +173,8 @@ class _Run:
             if self.schedule is not None:
                 self.schedule.save(self.listing.steps)
             self.journal.end(state)
+            if not self.wish.only:
+                self.telling.whole(self.records, state, self.system.clock.monotonic() - self.began)
             self.log.detail(f"stage {state} after {self.system.clock.monotonic() - self.began:.3f} s")
             self.log.close()
             signal.signal(signal.SIGTERM, former)
@@ -266,7 +270,7 @@ class _Run:
 
     def _one(self, step: Step) -> bool:
         """Run a step, or leave it out with a reason; true if it failed."""
-        record = self._record(step)
+        record, former = self._record(step), self.journal.former(step.name, self.wish.event)
         reason = self._left_out(step)
         if reason is not None:
             record.update(outcome="skipped", message=reason)
@@ -285,6 +289,7 @@ class _Run:
         self._say(step, report, report.seconds)
         self._account(record, report.seconds)
         self.journal.save()
+        self.telling.step(record, former)
         if self.schedule is not None and not self.wish.event:
             self.schedule.ran(step.name, report.kind == "failed")
         for event, data in report.events:

@@ -198,6 +198,14 @@ def test_events_lists_and_runs_hooks(machine: Machine, waagent: Waagent) -> None
     assert waagent("events", "--run").status == 2
 
 
+def test_an_event_that_nobody_has_is_an_error(machine: Machine, waagent: Waagent) -> None:
+    said = waagent("events", "nope")
+    assert said.status == 1 and not said.out and "there is no event 'nope'; there are ready, failed," in said.err
+    assert "did you mean ready?" in waagent("events", "redy").err
+    machine.add("admin/on-backup/10-x", "#!/bin/sh\nexit 0\n")
+    assert waagent("events", "backup").status == 0
+
+
 def test_stage_dry_run_and_only(machine: Machine, waagent: Waagent) -> None:
     machine.module("vendor/local/20-a.py", "ctx.system.write('/etc/motd', 'x')\nreturn changed('wrote')")
     machine.module("vendor/local/30-b.py", "return 1/0")

@@ -87,6 +87,7 @@ def test_options_that_the_reference_does_not_have_are_new_or_other_spellings() -
         "ResourceDisk.Device",
         "ResourceDisk.Stripe",
         "ResourceDisk.SwapFallback",
+        "Telemetry.Enabled",
     }
     assert {name: option.status for name, option in ours.items() if option.since != "3.0.0"} == {
         "Home.Dir": "alias",

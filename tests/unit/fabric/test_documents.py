@@ -80,12 +80,14 @@ def test_a_telemetry_event_has_typed_values() -> None:
 @pytest.mark.wire("5.4/body")
 def test_batches_stay_below_the_limit() -> None:
     events = [telemetry.event(1, [("Message", "x" * size)]) for size in [20_000] * 7 + [70_000]]
-    documents, dropped = telemetry.batches(telemetry.OPERATIONS, events)
-    assert dropped == 1
+    made, oversize = telemetry.batches(telemetry.OPERATIONS, events)
+    assert oversize == [7]
+    assert [batch.places for batch in made] == [(0, 1, 2), (3, 4, 5), (6,)]
+    documents = [batch.document for batch in made]
     assert [document.count(b"<Event ") for document in documents] == [3, 3, 1]
     assert all(len(document) < 64512 + 200 for document in documents)
     assert ElementTree.fromstring(documents[0]).find("Provider") is not None
-    assert telemetry.batches(telemetry.LOGS, []) == ([], 0)
+    assert telemetry.batches(telemetry.LOGS, []) == ([], [])
 
 
 @pytest.mark.wire(

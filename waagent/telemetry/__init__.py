@@ -1,0 +1,1 @@
+"""Events on their way to the platform: collected from extensions, made complete, sent, forgotten."""
