@@ -83,6 +83,7 @@ def test_dry_run_lists_what_goes_and_changes_nothing(first: First) -> None:
     guest.succeed("systemctl is-active waagent.service")
 
 
+@pytest.mark.row("provisioning", 63)
 @pytest.mark.parametrize("answer", ["n\n", "\n", "no\n", ""])
 def test_63_anything_but_yes_changes_nothing(first: First, answer: str) -> None:
     guest = first.bed.guest
@@ -93,6 +94,7 @@ def test_63_anything_but_yes_changes_nothing(first: First, answer: str) -> None:
     guest.succeed("systemctl is-active waagent.service")
 
 
+@pytest.mark.row("provisioning", 64, 66)
 def test_64_66_deprovision_user_takes_everything_and_only_ada(first: First) -> None:
     guest = first.bed.guest
     guest.succeed("useradd -m adam && echo his >/home/adam/his && chown adam /home/adam/his")

@@ -81,6 +81,7 @@ def test_a_retry_runs_what_failed_and_the_platform_hears_of_it(bed: Bed, machine
     assert entry["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 5)
 def test_5_a_restart_of_the_agent_enables_once_more(bed: Bed, machine: Machine) -> None:
     bed.guest.succeed("systemctl restart waagent.service")
     bed.guest.wait_until_succeeds("grep -q finished /var/tmp/order", 60)

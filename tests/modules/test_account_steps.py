@@ -48,6 +48,7 @@ def chpasswd(script, ctx):
 # -- the account -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("provisioning", 33)
 def test_row_33_the_account_is_made(ctx, script, put):
     put("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n")
     ctx.facts["ovf"] = {"user_name": "ada"}
@@ -64,6 +65,7 @@ def test_row_33_the_account_is_made(ctx, script, put):
     assert step("40-user").run(ctx).kind == "unchanged"
 
 
+@pytest.mark.row("provisioning", 34)
 def test_row_34_an_account_of_the_image_is_used(ada, script):
     assert step("40-user").run(ada).kind == "unchanged"
     assert script.ran == []
@@ -105,6 +107,7 @@ def test_cut_off_before_it_was_forgotten_the_password_is_not_set_twice(ada, scri
     assert ada.secret("ovf.password") is None
 
 
+@pytest.mark.row("provisioning", 35)
 def test_row_35_an_account_of_the_system_gets_no_password_unless_allowed(ada, declared, put, chpasswd, script):
     put("/etc/login.defs", f"UID_MIN {os.getuid() + 1}\n")
     ada.secret_facts["ovf"] = {"password": SECRET}
@@ -131,6 +134,7 @@ def test_a_missing_chpasswd_keeps_the_password_for_the_next_boot(ada, script):
 # -- keys --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("provisioning", 50, 52)
 def test_keys_by_value_are_authorized_once(ada):
     ada.facts["ovf"]["public_keys"] = [
         {"path": "$HOME/ada/.ssh/authorized_keys", "fingerprint": "", "value": KEY},
@@ -146,6 +150,7 @@ def test_keys_by_value_are_authorized_once(ada):
     assert ada.system.path(KEYS).read_text() == f"{KEY}\n{ECDSA}\n"
 
 
+@pytest.mark.row("provisioning", 36)
 def test_row_36_root_gets_his_key_where_root_lives(ctx, put):
     put("/etc/passwd", f"root:x:{os.getuid()}:{os.getgid()}:root:/root:/bin/bash\n")
     (ctx.system.path("/") / "root").mkdir()
@@ -158,6 +163,7 @@ def test_row_36_root_gets_his_key_where_root_lives(ctx, put):
     assert step("55-sudo").run(ctx).message == "root may become root without a password"
 
 
+@pytest.mark.row("provisioning", 51)
 @pytest.mark.parametrize("path", ["$HOME/../etc/x", "relative", "/etc/ssh/keys"])
 def test_row_51_a_path_outside_of_the_home_is_refused(ada, path):
     ada.facts["ovf"]["public_keys"] = [{"path": path, "fingerprint": "", "value": KEY}]
@@ -165,6 +171,7 @@ def test_row_51_a_path_outside_of_the_home_is_refused(ada, path):
         step("50-authorized-keys").run(ada)
 
 
+@pytest.mark.row("provisioning", 48)
 def test_row_48_a_text_that_is_no_key_adds_nothing(ada):
     ada.facts["ovf"]["public_keys"] = [
         {"path": KEYS, "fingerprint": "", "value": KEY}, {"path": KEYS, "fingerprint": "", "value": "ssh-rsa oops"},

@@ -83,6 +83,7 @@ def test_it_is_waited_for_both_and_said(module, ctx, put, instance, clock, progr
     assert [note.split(" after ")[1] for note in said] == ["20 s", "40 s", "80 s"]
 
 
+@pytest.mark.row("provisioning", 61)
 def test_row_61_the_document_never_comes(module, ctx, clock, put):
     put("/run/cloud-init/result.json", '{"v1": {"datasource": null, "errors": ["no datasource"]}}')
     with pytest.raises(ProvisioningError, match=r"did not come from cloud-init in 1800 s \(no datasource\); cloud-init "
@@ -91,6 +92,7 @@ def test_row_61_the_document_never_comes(module, ctx, clock, put):
     assert clock.passed == 1800
 
 
+@pytest.mark.row("provisioning", 62)
 def test_row_62_the_key_never_comes(module, ctx, put, instance, key, clock, declared):
     declared("Provisioning.SshHostKeyPairType=ed25519")
     put(COPY, OVF, 0o600)
@@ -121,6 +123,7 @@ def test_one_that_was_written_in_this_boot_is(module, ctx, put, key):
     assert module.run(ctx).kind == "changed"
 
 
+@pytest.mark.row("provisioning", 24)
 def test_row_24_one_that_cannot_be_read_is_told_at_once(module, ctx, put, instance, clock):
     put(COPY, "<Environment>", 0o600)
     with pytest.raises(OvfInvalid):

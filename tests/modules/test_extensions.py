@@ -57,6 +57,7 @@ def test_the_outcome_counts_failures_and_notes_why(module, ctx, goal_state):
     assert any("it makes no sense" in note for note in ctx.notes)
 
 
+@pytest.mark.row("extensions", 73)
 def test_73_cloud_init_is_awaited_once_in_a_boot_and_whatever_it_says(module, declared, goal_state, script):
     goal_state(Handler("Contoso.Bad", "1.0", invalid="x"))
     ctx = declared(conf="Extensions.WaitForCloudInit=y\nExtensions.WaitForCloudInitTimeout=60\n")
@@ -76,6 +77,7 @@ def test_a_policy_that_cannot_be_used_fails_every_extension_and_not_the_step(mod
     assert any("[InvalidPolicyError]" in note for note in ctx.notes)
 
 
+@pytest.mark.row("extensions", 113)
 def test_113_a_policy_counts_only_when_it_is_switched_on(module, declared):
     ctx = declared(conf="")
     ctx.system.write("/etc/waagent_policy.json", '{"policyVersion": "0.1.0"}')

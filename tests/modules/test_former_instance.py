@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 MODULE = "local/17-former-instance.py"
 OTHER = "11111111-2222-3333-4444-555555555555"
 LIB = "/var/lib/waagent"
@@ -25,6 +27,7 @@ STAYS = (
 )  # fmt: skip
 
 
+@pytest.mark.row("provisioning", 58)
 def test_58_disk_that_was_another_vm(module, ctx, put):
     real = {path: put(path, '{"version": 1}') for path in (*GOES, *STAYS)}
     ctx.facts["provisioning"]["previous"] = OTHER
@@ -34,6 +37,7 @@ def test_58_disk_that_was_another_vm(module, ctx, put):
     assert module.run(ctx).kind == "unchanged"
 
 
+@pytest.mark.row("provisioning", 58)
 def test_58_instance_that_never_became_ready_counts_too(module, ctx, put):
     put(f"{LIB}/instances/{OTHER}/public.json", "{}")
     lease = put("/var/lib/dhcp/dhclient.leases")
@@ -50,6 +54,7 @@ def test_first_vm_of_a_disk_keeps_its_lease(module, ctx, put):
     assert lease.exists()
 
 
+@pytest.mark.row("provisioning", 57)
 def test_57_same_id_in_the_other_byte_order_is_the_same_vm(module, ctx, put):
     from waagent.instance.store import swapped
 

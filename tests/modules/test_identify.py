@@ -26,6 +26,7 @@ def test_a_second_boot_changes_nothing(module, ctx, put):
     assert module.run(ctx).kind == "unchanged"
 
 
+@pytest.mark.row("provisioning", 57)
 def test_row_57_the_same_id_in_the_other_byte_order_is_no_new_instance(module, ctx, put):
     put("/sys/class/dmi/id/product_uuid", swapped(VM_ID).upper())
     module.run(ctx)

@@ -31,6 +31,7 @@ def test_the_host_name_is_set_and_told_to_hooks(ctx, put):
     assert ctx.events == []
 
 
+@pytest.mark.row("provisioning", 42)
 def test_row_42_a_name_that_is_none_leaves_the_old_one(ctx, put):
     name = put("/proc/sys/kernel/hostname", "localhost\n")
     ctx.facts["ovf"]["host_name"] = "my host; reboot"
@@ -39,6 +40,7 @@ def test_row_42_a_name_that_is_none_leaves_the_old_one(ctx, put):
     assert name.read_text() == "localhost\n" and not ctx.system.exists("/etc/hostname")
 
 
+@pytest.mark.row("provisioning", 30)
 @pytest.mark.parametrize(
     ("disabled", "has_password", "logins"),
     [(True, True, "no"), (True, False, "no"), (False, True, "yes"), (False, False, "yes"),
@@ -118,6 +120,7 @@ def test_keys_of_the_image_stay_where_the_option_says_so(ctx, script, declared, 
     assert step("local/65-ssh-host-keys").run(ctx).kind == "changed"
 
 
+@pytest.mark.row("provisioning", 94)
 @pytest.mark.parametrize("name", ["local/80-kernel", "periodic/60-scsi-timeout"])
 def test_row_94_disks_get_their_time_limit(ctx, declared, put, name):
     assert step(name).run(ctx).kind == "skipped"

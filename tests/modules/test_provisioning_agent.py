@@ -48,6 +48,7 @@ def test_auto_leaves_it_to_cloud_init_where_that_is_enabled(module, ctx, cloud_i
     assert decide(module, ctx) == by
 
 
+@pytest.mark.row("provisioning", 60)
 def test_row_60_waagent_with_cloud_init_enabled_is_refused(module, ctx, declared, cloud_init):
     declared("Provisioning.Agent=waagent")
     cloud_init("enabled")
@@ -57,23 +58,27 @@ def test_row_60_waagent_with_cloud_init_enabled_is_refused(module, ctx, declared
         module.run(ctx)
 
 
+@pytest.mark.row("provisioning", 59)
 def test_row_59_disabled_is_disabled_whatever_else_holds(module, ctx, declared, put):
     declared("Provisioning.Agent=disabled")
     put("/var/lib/waagent/provisioned", "another")
     assert decide(module, ctx) == "disabled"
 
 
+@pytest.mark.row("provisioning", 61)
 def test_row_61_cloud_init_is_waited_for_even_where_it_is_not_there(module, ctx, declared):
     declared("Provisioning.Agent=cloud-init")
     assert decide(module, ctx) == "cloud-init"
 
 
+@pytest.mark.row("provisioning", 57)
 @pytest.mark.parametrize("marker", [VM_ID, VM_ID.upper() + "\n", swapped(VM_ID), ""])
 def test_row_57_a_machine_in_use_is_never_provisioned_again(module, ctx, put, marker):
     put("/var/lib/waagent/provisioned", marker)
     assert decide(module, ctx) == "already"
 
 
+@pytest.mark.row("provisioning", 58)
 def test_row_58_the_marker_of_another_vm_is_told_and_this_one_is_provisioned(module, ctx, put):
     put("/var/lib/waagent/provisioned", "11111111-2222-3333-4444-555555555555")
     assert decide(module, ctx) == "waagent"

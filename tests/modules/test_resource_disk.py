@@ -56,6 +56,7 @@ def did(script, *argv: str) -> bool:
     return argv in script.ran
 
 
+@pytest.mark.row("provisioning", 71)
 def test_row_71_the_platforms_fresh_disk_is_made_ours(module, ctx, script, disk):
     outcome = module.run(ctx)
     assert outcome.message == "made ext4 on /dev/sdb1 and mounted it on /mnt/resource"
@@ -76,6 +77,7 @@ def test_a_second_boot_with_it_mounted_changes_nothing(module, ctx, disk):
     assert ctx.system.effects == [] and ctx.published == {}
 
 
+@pytest.mark.row("provisioning", 72)
 def test_row_72_the_platforms_layout_of_a_large_disk_becomes_one_partition(module, ctx, script, disk, put):
     disk("", "gpt")
     put("/sys/block/sdb/sdb2/size")
@@ -89,12 +91,14 @@ def test_row_72_the_platforms_layout_of_a_large_disk_becomes_one_partition(modul
     assert did(script, *TABLE) and did(script, *MKFS)
 
 
+@pytest.mark.row("provisioning", 73)
 def test_row_73_a_file_system_with_files_is_mounted_as_it_is(module, ctx, script, disk):
     disk(EXT4)
     assert module.run(ctx).message == "mounted /dev/sdb1 (ext4) on /mnt/resource"
     assert not did(script, *MKFS) and not did(script, *RETYPE)
 
 
+@pytest.mark.row("provisioning", 74)
 def test_row_74_bad_mount_options_never_format(module, ctx, declared, script, disk):
     declared("ResourceDisk.MountOptions=nonsense")
     disk(EXT4)
@@ -104,6 +108,7 @@ def test_row_74_bad_mount_options_never_format(module, ctx, declared, script, di
     assert not did(script, *MKFS)
 
 
+@pytest.mark.row("provisioning", 75)
 def test_row_75_a_disk_mounted_elsewhere_is_used_there(module, ctx, script, disk, put):
     put("/scratch/x")
     disk.mounted(point="/scratch")
@@ -113,6 +118,7 @@ def test_row_75_a_disk_mounted_elsewhere_is_used_there(module, ctx, script, disk
     assert not did(script, *MOUNT)
 
 
+@pytest.mark.row("provisioning", 76)
 def test_row_76_a_missing_mkfs_destroys_nothing(module, ctx, declared, script, disk):
     declared("ResourceDisk.Filesystem=xfs")
     with pytest.raises(DiskError, match=r"there is no mkfs\.xfs"):
@@ -120,6 +126,7 @@ def test_row_76_a_missing_mkfs_destroys_nothing(module, ctx, declared, script, d
     assert not did(script, *RETYPE)
 
 
+@pytest.mark.row("provisioning", 77)
 def test_row_77_a_file_at_the_mount_point_is_told(module, ctx, script, disk, put):
     put(POINT)
     with pytest.raises(DiskError, match="it is a file"):
@@ -134,6 +141,7 @@ def test_another_file_system_at_the_mount_point_is_told(module, ctx, script, dis
     assert not did(script, *MKFS)
 
 
+@pytest.mark.row("provisioning", 78)
 def test_row_78_a_blank_disk_gets_a_table_and_a_file_system(module, ctx, script, disk, put):
     (ctx.system.path("/sys/block/sdb/sdb1") / "size").unlink()
     ctx.system.path("/sys/block/sdb/sdb1").rmdir()
@@ -143,6 +151,7 @@ def test_row_78_a_blank_disk_gets_a_table_and_a_file_system(module, ctx, script,
     assert did(script, *MKFS)
 
 
+@pytest.mark.row("provisioning", 70)
 def test_row_70_a_size_without_one_is_skipped(module, ctx):
     ctx.facts["resource_disk"] = {"mount_point": POINT}
     assert module.run(ctx).message == "this VM size has no resource disk"
@@ -229,6 +238,7 @@ def test_a_directory_with_files_is_mounted_over_and_told(module, ctx, disk, put)
     assert any("/mnt/resource is not empty" in note for note in ctx.notes)
 
 
+@pytest.mark.row("provisioning", 84)
 @pytest.mark.parametrize("filesystem", ["xfs", "btrfs", "ext3"])
 def test_row_84_any_file_system_with_an_mkfs_is_made(module, ctx, declared, script, disk, program, filesystem):
     declared(f"ResourceDisk.Filesystem={filesystem}\nResourceDisk.MountOptions=noatime,nodev")
@@ -434,6 +444,7 @@ def swap(ctx, script, put, monkeypatch, disk):
     return module
 
 
+@pytest.mark.row("provisioning", 79)
 def test_row_79_swap_is_made_on_the_mounted_disk_once(module, ctx, declared, swap):
     declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
     module.run(ctx)
@@ -524,6 +535,7 @@ def test_swap_that_has_to_be_encrypted_is_never_made_without(module, ctx, declar
     assert script.ran == []
 
 
+@pytest.mark.row("provisioning", 83)
 def test_row_83_swap_without_a_size_is_an_error(module, ctx, declared, swap):
     declared("ResourceDisk.EnableSwap=y")
     module.run(ctx)

@@ -28,6 +28,7 @@ def disc(ctx, declared, script, put):
     return has
 
 
+@pytest.mark.row("provisioning", 96)
 def test_row_96_its_disc_starts_its_agent_and_ours_steps_back(module, ctx, script, disc):
     disc("linuxosconfiguration.xml", "install")
     outcome = module.run(ctx)

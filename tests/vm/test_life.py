@@ -121,6 +121,7 @@ def test_requests_of_the_kernel_wait_for_the_platform(life: Life) -> None:
     assert life.bed.vm.read("/sys/block/sda/device/timeout") == "300\n"
 
 
+@pytest.mark.row("provisioning", 71)
 def test_row_71_the_platform_s_disk_is_formatted_and_mounted(life: Life) -> None:
     vm = life.bed.vm
     assert vm.succeed(f"findmnt --noheadings --output SOURCE,FSTYPE {POINT}").split() == ["/dev/sda1", "ext4"]
@@ -129,6 +130,7 @@ def test_row_71_the_platform_s_disk_is_formatted_and_mounted(life: Life) -> None
     assert vm.succeed("readlink -f /dev/disk/azure/resource") == "/dev/sda\n"
 
 
+@pytest.mark.row("provisioning", 79)
 def test_row_79_swap_is_of_the_size_asked_for(life: Life) -> None:
     vm = life.bed.vm
     assert vm.succeed(f"stat -c %s:%a:%U {SWAP}") == f"{64 * MIB}:600:root\n"
@@ -186,6 +188,7 @@ def test_restart_changes_nothing(life: Life) -> None:
 # -- power cuts ------------------------------------------------------------------------------
 
 
+@pytest.mark.row("provisioning", 81)
 def test_row_81_power_cut_while_swap_is_made_leaves_a_file_that_is_made_anew(life: Life) -> None:
     vm = life.bed.vm
     vm.write(DROP_IN, OPTIONS.format(swap=160))
@@ -232,6 +235,7 @@ def swap_disk(life: Life, path: Path) -> None:
     vm.wait_until_succeeds("test -b /dev/disk/azure/resource")
 
 
+@pytest.mark.row("provisioning", 73)
 def test_row_73_a_disk_with_files_is_mounted_as_it_is(life: Life) -> None:
     vm = life.bed.vm
     swap_disk(life, discs.data(vm.disk.with_name("data"), 256 * MIB, {"orders": "one\ntwo\n"}))
@@ -252,6 +256,7 @@ def test_a_disk_with_data_that_nobody_knows_is_left_alone(life: Life) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.row("provisioning", 84)
 @pytest.mark.parametrize(("filesystem", "size"), [("xfs", 512), ("btrfs", 512)])
 def test_row_84_other_file_systems_are_made_and_hold_swap(life: Life, filesystem: str, size: int) -> None:
     vm = life.bed.vm
@@ -263,12 +268,14 @@ def test_row_84_other_file_systems_are_made_and_hold_swap(life: Life, filesystem
     assert vm.succeed("swapon --show=NAME --noheadings") == f"{SWAP}\n"
 
 
+@pytest.mark.row("provisioning", 80)
 def test_row_80_swap_that_does_not_fit_is_refused(life: Life) -> None:
     life.bed.vm.write(DROP_IN, OPTIONS.format(swap=4096) + "ResourceDisk.Filesystem=btrfs\n")
     assert "it would take 4096 MiB" in prepared(life)
     assert not life.bed.vm.exists(SWAP)
 
 
+@pytest.mark.row("provisioning", 70)
 def test_row_70_without_a_resource_disk_the_agent_says_so(life: Life) -> None:
     vm = life.bed.vm
     vm.run(f"umount {POINT}")

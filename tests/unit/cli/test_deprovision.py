@@ -63,6 +63,7 @@ def test_dry_run_as_json_has_the_effects_of_each_step(used: Machine, waagent: Wa
     assert steps["stop-agent"]["outcome"] == "skipped"
 
 
+@pytest.mark.row("provisioning", 63)
 @pytest.mark.parametrize("text", ["n\n", "\n", "nay\n", " \n"])
 def test_63_anything_but_yes_ends_quietly(
     used: Machine, waagent: Waagent, monkeypatch: pytest.MonkeyPatch, text: str
@@ -76,6 +77,7 @@ def test_63_anything_but_yes_ends_quietly(
     assert (used.root / "var/lib/waagent/instances/one/public.json").exists()
 
 
+@pytest.mark.row("provisioning", 63)
 def test_63_no_answer_is_a_failure_that_changes_nothing(
     used: Machine, waagent: Waagent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +88,7 @@ def test_63_no_answer_is_a_failure_that_changes_nothing(
     assert (used.root / "etc/ssh/ssh_host_rsa_key").exists()
 
 
+@pytest.mark.row("provisioning", 63)
 def test_63_interrupted_at_the_question(used: Machine, waagent: Waagent, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(told: object) -> bool:
         raise KeyboardInterrupt
@@ -104,6 +107,7 @@ def test_yes_proceeds(used: Machine, waagent: Waagent, monkeypatch: pytest.Monke
     assert not (used.root / "etc/ssh/ssh_host_rsa_key").exists()
 
 
+@pytest.mark.row("provisioning", 64)
 def test_64_warnings_come_in_order_and_force_does_not_ask(used: Machine, waagent: Waagent) -> None:
     said = waagent("deprovision", "--force")
     assert said.status == 0
@@ -118,6 +122,7 @@ def test_64_warnings_come_in_order_and_force_does_not_ask(used: Machine, waagent
     assert not (root / "var/log/waagent.log").exists()
 
 
+@pytest.mark.row("provisioning", 65)
 def test_65_unknown_account_is_two_warnings_and_the_rest_is_done(used: Machine, waagent: Waagent) -> None:
     shutil.rmtree(used.root / "var/lib/waagent")
     (used.root / "var/lib/waagent").mkdir()
@@ -128,6 +133,7 @@ def test_65_unknown_account_is_two_warnings_and_the_rest_is_done(used: Machine, 
     assert not (used.root / "etc/ssh/ssh_host_rsa_key").exists()
 
 
+@pytest.mark.row("provisioning", 65)
 @pytest.mark.parametrize("content", ["<Environment", "<Environment/>"])
 def test_65_document_that_cannot_be_read(used: Machine, waagent: Waagent, content: str) -> None:
     shutil.rmtree(used.root / "var/lib/waagent")
@@ -147,6 +153,7 @@ def test_account_of_an_older_agent_s_image_is_in_its_document(used: Machine) -> 
     assert name and not why
 
 
+@pytest.mark.row("provisioning", 67)
 def test_67_ubuntu_says_that_the_resolver_file_stays(used: Machine, waagent: Waagent) -> None:
     (used.root / "etc/os-release").write_text('ID=ubuntu\nVERSION_ID="22.04"\n')
     (used.root / "etc/resolv.conf").write_text("nameserver 192.0.2.1\n")

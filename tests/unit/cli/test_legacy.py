@@ -49,6 +49,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.row("provisioning", 1, 2, 3, 5)
 @pytest.mark.parametrize(("row", "arguments", "command", "flags"), ROWS, ids=[row[0] for row in ROWS])
 def test_words_are_understood(row: str, arguments: list[str], command: str, flags: set[str]) -> None:
     asked = legacy.parse(arguments)
@@ -72,6 +73,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.row("provisioning", 6)
 @pytest.mark.parametrize(("row", "arguments", "word"), WRONG, ids=[row[0] for row in WRONG])
 def test_wrong_word_is_named_and_ends_with_2(
     capsys: pytest.CaptureFixture[str], row: str, arguments: list[str], word: str
@@ -86,6 +88,7 @@ def test_address_is_kept() -> None:
     assert legacy.parse(["-setup-firewall=10.1.2.3"]).address == "10.1.2.3"
 
 
+@pytest.mark.row("provisioning", 1)
 def test_12_1_usage_has_a_blank_line_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 0
     out = capsys.readouterr().out
@@ -156,6 +159,7 @@ def test_commands_that_act_need_root(capsys: pytest.CaptureFixture[str], monkeyp
         assert "needs root" in capsys.readouterr().err
 
 
+@pytest.mark.row("provisioning", 4)
 def test_12_4_missing_configuration_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert cli.main([f"-configuration-path:{tmp_path}/missing", "-version"]) == 1
     said = capsys.readouterr()
@@ -186,6 +190,7 @@ def test_verbose_is_a_switch_for_this_command(handed: list[tuple[str, ...]], mac
     assert situation(machine.system())[1].switch("Logs.Verbose")
 
 
+@pytest.mark.row("provisioning", 2)
 def test_12_2_version_for_anybody_without_a_configuration(tmp_path: Path) -> None:
     """As nobody, where the test may become him."""
     words: dict[str, object] = {"user": 65534} if os.geteuid() == 0 else {}
@@ -209,6 +214,7 @@ def test_show_configuration_is_sorted_and_of_the_old_form(machine: Machine, caps
     assert {"Extensions.Enabled = True", "ResourceDisk.MountOptions = None", "Extensions.GoalStatePeriod = 7"} <= set(lines)
 
 
+@pytest.mark.row("provisioning", 7)
 @pytest.mark.parametrize("content", [None, "", " \n"])
 def test_12_7_no_configuration_no_settings(
     machine: Machine, capsys: pytest.CaptureFixture[str], content: str | None
@@ -259,6 +265,7 @@ def test_setup_firewall_sets_the_rules(machine: Machine, capsys: pytest.CaptureF
     assert any(script and b"ip daddr 168.63.129.16" in script for script in given)
 
 
+@pytest.mark.row("provisioning", 3)
 def test_12_3_serial_console(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     grub = machine.root / "etc/default/grub"
     grub.parent.mkdir(parents=True)
@@ -287,6 +294,8 @@ def daemon_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> list[list[st
     return started
 
 
+@pytest.mark.row("guest-operations", 1)
+@pytest.mark.row("provisioning", 17)
 def test_12_17_live_daemon_keeps_its_pid_file(machine: Machine, daemon_on: list[list[str]]) -> None:
     sleeper = subprocess.Popen(["sleep", "30"])
     try:
@@ -302,6 +311,8 @@ def test_12_17_live_daemon_keeps_its_pid_file(machine: Machine, daemon_on: list[
         sleeper.wait()
 
 
+@pytest.mark.row("guest-operations", 2)
+@pytest.mark.row("provisioning", 18)
 @pytest.mark.parametrize("content", ["999999999", "garbage", ""])
 def test_12_18_dead_pid_or_garbage_is_overwritten(machine: Machine, daemon_on: list[list[str]], content: str) -> None:
     pid_file = machine.root / "var/run/waagent.pid"
@@ -311,6 +322,7 @@ def test_12_18_dead_pid_or_garbage_is_overwritten(machine: Machine, daemon_on: l
     assert [argv[-1] for argv in daemon_on] == ["local", "network", "config", "final", "--keep-timer"]
 
 
+@pytest.mark.row("provisioning", 96)
 def test_row_96_a_daemon_ends_when_vmm_looks_after_the_machine(machine: Machine, daemon_on: list[list[str]]) -> None:
     (machine.root / "run/waagent").mkdir(parents=True, exist_ok=True)
     (machine.root / "run/waagent/handed-over").write_text("the agent of VMM looks after this machine\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,7 @@ def test_single_quotes_stay() -> None:
     assert from_text("ResourceDisk.MountOptions='x").text("ResourceDisk.MountOptions") == "'x"
 
 
+@pytest.mark.row("provisioning", 10)
 def test_an_empty_text_is_a_value_and_none_is_not() -> None:
     assert from_text("ResourceDisk.MountOptions=").text("ResourceDisk.MountOptions") == ""
     assert from_text("ResourceDisk.MountOptions=None").text("ResourceDisk.MountOptions") is None
@@ -65,6 +68,30 @@ def test_integer(text: str, value: int) -> None:
 @pytest.mark.parametrize("text", ["AUTO", "Auto", "cloud-init", "disabled"])
 def test_choice_in_any_letter_case(text: str) -> None:
     assert from_text(f"Provisioning.Agent={text}").text("Provisioning.Agent") == text.lower()
+
+
+def _scenario(number: int, line: str, option: str, value: object) -> Any:
+    return pytest.param(line, option, value, marks=pytest.mark.row("provisioning", number), id=f"12.{number}: {line!r}")
+
+
+SCENARIOS = [
+    _scenario(8, 'Provisioning.Agent="auto"  ', "Provisioning.Agent", "auto"),
+    _scenario(9, "Logs.Verbose=y#x", "Logs.Verbose", True),
+    _scenario(9, "OS.EnableFIPS=yes", "OS.EnableFIPS", False),
+    _scenario(10, "ResourceDisk.MountOptions=None", "ResourceDisk.MountOptions", None),
+    _scenario(10, "ResourceDisk.MountOptions=none", "ResourceDisk.MountOptions", "none"),
+    _scenario(11, "ResourceDisk.MountOptions=a=1,b=2", "ResourceDisk.MountOptions", "a=1,b=2"),
+    _scenario(12, "ResourceDisk.SwapSizeMB=big", "ResourceDisk.SwapSizeMB", 0),
+    _scenario(13, "OS.HomeDir=/a\nOS.HomeDir=/b", "OS.HomeDir", "/b"),
+    # The quotes go whatever the line ends with.
+    _scenario(14, 'OS.HomeDir="/h"\r\nLogs.Verbose=y\r\n', "OS.HomeDir", "/h"),
+    _scenario(14, 'OS.HomeDir="/h"\r\nLogs.Verbose=y\r\n', "Logs.Verbose", True),
+]
+
+
+@pytest.mark.parametrize(("text", "option", "value"), SCENARIOS)
+def test_scenarios(text: str, option: str, value: object) -> None:
+    assert dict(from_text(text).items())[option] == value
 
 
 # A bad value: the line, the option, its default, the whole message.
@@ -146,6 +173,7 @@ UPDATES = [
 ]
 
 
+@pytest.mark.row("provisioning", 15, 16)
 @pytest.mark.parametrize("new,old,expected", UPDATES)
 def test_updates(new: str | None, old: str | None, expected: str) -> None:
     text = "" if new is None else f"AutoUpdate.UpdateToLatestVersion={new}\n"

@@ -50,6 +50,7 @@ def release(root: Path, text: str) -> None:
 # --- detection
 
 
+@pytest.mark.row("provisioning", 97)
 def test_an_unknown_system_gets_the_default(root: Path) -> None:
     for text in (None, "", "garbage\0\n=\n", "ID=plan9\nVERSION_ID=4\n"):
         if text is not None:
@@ -86,6 +87,7 @@ def test_a_derivative_s_version_is_not_taken_for_the_original_s(root: Path) -> N
     assert distro.load(str(root), str(SHIPPED)).text("system.init") == "systemd"
 
 
+@pytest.mark.row("provisioning", 98)
 def test_a_system_without_version_is_taken_for_a_new_one(root: Path) -> None:
     release(root, "ID=debian\nPRETTY_NAME='Debian GNU/Linux trixie/sid'\n")
     assert distro.load(str(root), str(SHIPPED)).text("system.init") == "systemd"
@@ -142,6 +144,7 @@ def test_no_os_release_raises(text: str) -> None:
 # --- versions
 
 
+@pytest.mark.row("provisioning", 98)
 @pytest.mark.parametrize("less,more", [("9.9", "9.10"), ("12", "12.1"), ("8beta", "8.1"), ("", "1"), ("sid", "1")])
 def test_order_of_versions(less: str, more: str) -> None:
     assert key(less) < key(more)

@@ -36,6 +36,7 @@ def message(bed: Bed, name: str = NAME) -> str:
     return str(bed.entry(name)["formattedMessage"]["message"])
 
 
+@pytest.mark.row("extensions", 22)
 def test_22_a_failing_install_is_repeated_in_full_with_the_next_goal_state(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"install": "echo no room >&2; exit 1"})
     bed.process(single(NAME))
@@ -50,6 +51,7 @@ def test_22_a_failing_install_is_repeated_in_full_with_the_next_goal_state(bed: 
     assert bed.fetched == [f"{NAME} 1.0.0"] * 2
 
 
+@pytest.mark.row("extensions", 23)
 def test_23_a_failing_enable_repeats_only_enable(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "exit 52"})
     bed.process(single(NAME))
@@ -61,6 +63,7 @@ def test_23_a_failing_enable_repeats_only_enable(bed: Bed) -> None:
     assert bed.verbs() == ["enable"]
 
 
+@pytest.mark.row("extensions", 24, 25)
 @pytest.mark.parametrize("verb", ["enable", "install"], ids=["24-enable", "25-install"])
 def test_24_25_a_command_over_its_limit_is_killed_with_its_children(bed: Bed, verb: str) -> None:
     script = "echo begun; trap '' TERM; sleep 300 & echo $! > ../child; wait; sleep 300"
@@ -85,6 +88,7 @@ def test_the_limits_are_the_reference_s() -> None:
     assert dict(LIMITS) == {"install": 900, "update": 900, "enable": 300, "disable": 900, "uninstall": 300}
 
 
+@pytest.mark.row("extensions", 26)
 def test_26_a_child_that_keeps_the_output_open_does_not_block(bed: Bed) -> None:
     bed.publish(
         NAME, "1.0.0", {"enable": "setsid sh -c 'echo late; exec sleep 20' & echo $! > ../child; status success ok"}
@@ -96,6 +100,7 @@ def test_26_a_child_that_keeps_the_output_open_does_not_block(bed: Bed) -> None:
     os.killpg(int(Path(bed.layout.lib, "child").read_text()), signal.SIGKILL)
 
 
+@pytest.mark.row("extensions", 27)
 def test_27_a_flood_of_output_is_bounded_and_its_end_is_told(bed: Bed) -> None:
     flood = "head -c 5242880 /dev/zero | tr '\\0' x; echo; echo the reason; head -c 3000000 /dev/zero | tr '\\0' y >&2; exit 3"
     bed.publish(NAME, "1.0.0", {"enable": flood})
@@ -111,6 +116,7 @@ def test_output_does_not_fill_the_disk_while_a_command_runs(bed: Bed) -> None:
     assert int(Path(bed.layout.lib, "size").read_text().split()[0]) < 16 * 1024
 
 
+@pytest.mark.row("extensions", 28, 29)
 def test_28_29_output_is_escaped_and_redacted(bed: Bed) -> None:
     script = r"printf 'bad \377 byte https://x.blob.example/a?sv=2018&sig=SECRET end\n'; exit 1"
     bed.publish(NAME, "1.0.0", {"enable": script})
@@ -120,6 +126,7 @@ def test_28_29_output_is_escaped_and_redacted(bed: Bed) -> None:
     assert "SECRET" not in Path(bed.layout.command_log(NAME)).read_text()
 
 
+@pytest.mark.row("extensions", 30)
 def test_30_status_126_on_a_noexec_mount_says_so(bed: Bed) -> None:
     mounts = Path(bed.folder, "machine/proc/mounts")
     mounts.parent.mkdir(parents=True)
@@ -134,6 +141,7 @@ def test_30_status_126_on_a_noexec_mount_says_so(bed: Bed) -> None:
     assert "noexec" not in error.message
 
 
+@pytest.mark.row("extensions", 32)
 def test_32_a_missing_program_is_tried_once(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", manifest={"enableCommand": "bin/nothing.sh"})
     bed.process(single(NAME))
@@ -143,6 +151,7 @@ def test_32_a_missing_program_is_tried_once(bed: Bed) -> None:
     assert log.count("not found") == 1
 
 
+@pytest.mark.row("extensions", 33)
 def test_33_a_missing_command_is_found_at_install(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", manifest={"disableCommand": None})
     bed.process(single(NAME))
@@ -158,6 +167,7 @@ def test_a_command_that_leads_out_of_the_package_is_refused(bed: Bed) -> None:
     assert bed.ran() == []
 
 
+@pytest.mark.row("extensions", 35)
 def test_35_a_handler_may_delete_itself(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"uninstall": 'rm -rf "$BASE"'})
     bed.process(single(NAME))
@@ -204,6 +214,7 @@ def test_commands_get_a_scope_in_their_slice(bed: Bed, systemd: Path) -> None:
     assert f"--slice=azure-vmextensions-{NAME}.slice" in install
 
 
+@pytest.mark.row("extensions", 31)
 def test_31_a_broken_systemd_run_means_no_scope_and_no_second_run(bed: Bed, systemd: Path) -> None:
     systemd.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
     systemd.chmod(0o755)

@@ -22,6 +22,7 @@ from waagent.system import System
 NAME = "Contoso.Test.Probe"
 
 
+@pytest.mark.row("extensions", 79)
 def test_79_nothing_to_be_had(bed: Bed) -> None:
     bed.unreachable.add(NAME)
     bed.process(single(NAME))
@@ -35,6 +36,7 @@ def test_79_nothing_to_be_had(bed: Bed) -> None:
     assert all("/config/Handler" in path or path.startswith("extensions/") for path in left), left
 
 
+@pytest.mark.row("extensions", 80, 81)
 def test_80_81_a_truncated_package_leaves_no_tree(bed: Bed) -> None:
     content = bed.publish(NAME, "1.0.0")
     bed.publish_raw(NAME, "1.0.0", content[: len(content) // 2])
@@ -48,6 +50,7 @@ def test_80_81_a_truncated_package_leaves_no_tree(bed: Bed) -> None:
     assert bed.entry(NAME)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 82)
 def test_82_a_package_of_the_image_is_used_and_kept(bed: Bed) -> None:
     content = bed.publish(NAME, "1.0.0")
     staged = Path(bed.layout.package(NAME, "1.0.0"))
@@ -59,6 +62,7 @@ def test_82_a_package_of_the_image_is_used_and_kept(bed: Bed) -> None:
     assert not staged.exists()
 
 
+@pytest.mark.row("extensions", 83)
 def test_83_a_bad_package_of_the_image_is_deleted(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     Path(bed.layout.package(NAME, "1.0.0")).write_bytes(b"bad")
@@ -68,6 +72,7 @@ def test_83_a_bad_package_of_the_image_is_deleted(bed: Bed) -> None:
     assert not Path(bed.layout.package(NAME, "1.0.0")).exists()
 
 
+@pytest.mark.row("extensions", 86)
 def test_86_a_nested_manifest_with_bom_is_copied_to_the_root(bed: Bed) -> None:
     body = {f"{verb}Command": "sub/x.sh" for verb in ("install", "uninstall", "update", "enable", "disable")}
     text = b"\xef\xbb\xbf" + json.dumps([{"handlerManifest": body}]).encode()
@@ -77,6 +82,7 @@ def test_86_a_nested_manifest_with_bom_is_copied_to_the_root(bed: Bed) -> None:
     assert Path(bed.layout.manifest(NAME, "1.0.0")).read_bytes()[:1] == b"["
 
 
+@pytest.mark.row("extensions", 87)
 def test_87_no_manifest_in_the_package(bed: Bed) -> None:
     bed.publish_raw(NAME, "1.0.0", pack({"x.sh": b""}))
     bed.process(single(NAME))
@@ -91,6 +97,7 @@ def test_a_manifest_that_cannot_be_used(bed: Bed, text: bytes) -> None:
     assert bed.entry(NAME)["code"] == 1003
 
 
+@pytest.mark.row("extensions", 89)
 def test_89_the_highest_version_that_matches(bed: Bed) -> None:
     for one in ("4.0.0.0", "4.0.0.1", "4.1.0.0", "5.0"):
         bed.publish(NAME, one)
@@ -188,6 +195,7 @@ def refused(system: System, content: bytes, limits: Limits | None = None) -> str
     return caught.value.message
 
 
+@pytest.mark.row("extensions", 84)
 @pytest.mark.parametrize(
     "name",
     ["../x", "a/../../x", "/etc/x", "..\\x", "C:\\x", "C:x", "\\x", "a/" + "n" * 300, "x/.."],
@@ -231,6 +239,7 @@ def test_a_file_where_a_directory_is_needed(here: System) -> None:
     assert "cannot unpack" in refused(here, raw_zip(("a", b"1"), ("a/b", b"2")))
 
 
+@pytest.mark.row("extensions", 85)
 def test_85_a_full_disk(here: System, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full:
         f_bavail, f_frsize = 1, 4096

@@ -29,6 +29,7 @@ def abc(bed: Bed, scripts: dict[str, str] | None = None, **more: Any) -> None:
     bed.process(multi(NAME, "1.0.0", *instances("A", "B", "C")))
 
 
+@pytest.mark.row("extensions", 53, 62)
 def test_53_62_one_install_and_an_enable_for_each(bed: Bed) -> None:
     abc(bed, {"enable": "status success $ConfigExtensionName"})
     assert bed.ran() == [
@@ -42,6 +43,7 @@ def test_53_62_one_install_and_an_enable_for_each(bed: Bed) -> None:
     assert bed.environment("enable", "B")["ConfigExtensionName"] == "B"  # 62
 
 
+@pytest.mark.row("extensions", 54, 55)
 @pytest.mark.parametrize("script", ["true", "exit 1"], ids=["54", "55-disable-fails"])
 def test_54_55_an_instance_is_disabled_alone(bed: Bed, script: str) -> None:
     abc(bed, {"disable": script, "enable": "status success ok"})
@@ -58,6 +60,7 @@ def test_54_55_an_instance_is_disabled_alone(bed: Bed, script: str) -> None:
     assert {one["status"] for one in bed.entries()} == {"Ready"}
 
 
+@pytest.mark.row("extensions", 56)
 def test_56_a_failing_instance_fails_alone(bed: Bed) -> None:
     abc(bed, {"enable": '[ "$ConfigExtensionName" != B ] || { echo why; exit 3; }; status success ok'})
     assert settings(bed.instance(NAME, "B"))["status"] == "error"
@@ -71,6 +74,7 @@ def test_56_a_failing_instance_fails_alone(bed: Bed) -> None:
     assert settings(bed.instance(NAME, "B"))["status"] == "transitioning"  # what the agent wrote is withdrawn
 
 
+@pytest.mark.row("extensions", 57)
 def test_57_a_failing_install_is_tried_again_in_the_next_turn(bed: Bed) -> None:
     bed.publish(
         NAME,
@@ -84,6 +88,7 @@ def test_57_a_failing_install_is_tried_again_in_the_next_turn(bed: Bed) -> None:
     assert settings(bed.instance(NAME, "C"))["status"] == "success"
 
 
+@pytest.mark.row("extensions", 58)
 def test_58_an_update_disables_all_and_enables_what_is_wanted(bed: Bed) -> None:
     abc(bed)
     bed.ran()
@@ -106,6 +111,7 @@ def test_58_an_update_disables_all_and_enables_what_is_wanted(bed: Bed) -> None:
     assert [one["runtimeSettingsStatus"]["extensionName"] for one in bed.entries()] == ["C"]
 
 
+@pytest.mark.row("extensions", 59)
 def test_59_a_failing_update_is_tried_again_without_disabling(bed: Bed) -> None:
     abc(bed)
     bed.ran()
@@ -114,6 +120,7 @@ def test_59_a_failing_update_is_tried_again_without_disabling(bed: Bed) -> None:
     assert bed.verbs() == ["disable"] * 3 + ["update", "update", "uninstall", "install", "enable", "enable"]
 
 
+@pytest.mark.row("extensions", 60)
 def test_60_all_instances_disabled(bed: Bed) -> None:
     abc(bed)
     bed.process(multi(NAME, "1.0.0", *instances("A", "B", "C", off="A B C", sequence=1)))
@@ -123,6 +130,7 @@ def test_60_all_instances_disabled(bed: Bed) -> None:
     assert "runtimeSettingsStatus" not in entry
 
 
+@pytest.mark.row("extensions", 61)
 def test_61_a_version_that_is_not_offered(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", None, MANY)
     bed.process(multi(NAME, "3.0.0", *instances("A", "B")))
@@ -141,6 +149,7 @@ def test_uninstall_disables_every_instance_once(bed: Bed) -> None:
     assert bed.entries() == []
 
 
+@pytest.mark.row("extensions", 115)
 def test_115_a_denied_handler_shows_every_instance(bed: Bed) -> None:
     bed.rules = Rules(enabled=False)
     bed.publish(NAME, "1.0.0", None, MANY)
@@ -162,6 +171,7 @@ def pair_of(bed: Bed, first: str, wait: float = 5400.0, **more: Any) -> list[str
     return [line.split("-")[0] for line in bed.ran()]
 
 
+@pytest.mark.row("extensions", 63)
 def test_63_the_lower_level_succeeds_before_the_higher_one_starts(bed: Bed) -> None:
     late = "(sleep 0.5; status success one; touch ../done) & true"
     bed.publish(TWO, "1.0.0")
@@ -169,6 +179,7 @@ def test_63_the_lower_level_succeeds_before_the_higher_one_starts(bed: Bed) -> N
     assert Path(bed.layout.lib, "done").stat().st_mtime <= Path(f"{bed.record}.install.-").stat().st_mtime
 
 
+@pytest.mark.row("extensions", 64)
 def test_64_removals_come_first_and_in_reverse(bed: Bed) -> None:
     pair_of(bed, "status success one")
     third = "Contoso.Test.Three"
@@ -179,6 +190,7 @@ def test_64_removals_come_first_and_in_reverse(bed: Bed) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.row("extensions", 65)
 @pytest.mark.parametrize(
     "first,word",
     [("status error bad", "error"), ("exit 1", "failed")],
@@ -191,17 +203,20 @@ def test_65_a_failed_dependency_skips_what_comes_later(bed: Bed, first: str, wor
     assert ONE in entry["formattedMessage"]["message"] and word in entry["formattedMessage"]["message"]
 
 
+@pytest.mark.row("extensions", 66)
 def test_66_a_dependency_that_never_ends(bed: Bed) -> None:
     assert pair_of(bed, "status transitioning busy", wait=0.5) == [f"install {ONE}", f"enable {ONE}"]
     told = bed.entry(TWO)["formattedMessage"]["message"]
     assert "transitioning" in told or "did not reach a final state" in told
 
 
+@pytest.mark.row("extensions", 67)
 def test_67_a_late_status_counts(bed: Bed) -> None:
     ran = pair_of(bed, "(sleep 0.4; status success one) > /dev/null 2>&1 & true")
     assert ran[-1] == f"enable {TWO}"
 
 
+@pytest.mark.row("extensions", 68)
 def test_68_a_dependency_without_settings_is_not_awaited(bed: Bed) -> None:
     bed.publish(ONE, "1.0.0")
     bed.publish(TWO, "1.0.0")
@@ -211,6 +226,7 @@ def test_68_a_dependency_without_settings_is_not_awaited(bed: Bed) -> None:
     assert bed.entry(TWO)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 69, 70)
 def test_69_70_a_failure_below_the_highest_level_stops_its_siblings_too(bed: Bed) -> None:
     third = "Contoso.Test.Three"
     bed.publish(ONE, "1.0.0", {"enable": "exit 1"})
@@ -222,6 +238,7 @@ def test_69_70_a_failure_below_the_highest_level_stops_its_siblings_too(bed: Bed
     assert bed.entry(TWO)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 72)
 def test_72_what_was_skipped_is_processed_with_the_next_goal_state(bed: Bed) -> None:
     pair_of(bed, "[ -e ../ready ] && status success one || status error bad")
     assert settings_error(bed, TWO)
@@ -235,6 +252,7 @@ def settings_error(bed: Bed, name: str) -> bool:
     return bool(json.loads(path.read_text())[0]["status"]["status"] == "error")
 
 
+@pytest.mark.row("extensions", 111)
 def test_111_a_denied_dependency(bed: Bed) -> None:
     from waagent.extensions import policy
 

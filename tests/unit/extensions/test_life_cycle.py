@@ -24,6 +24,7 @@ def installed(bed: Bed) -> Bed:
     return bed
 
 
+@pytest.mark.row("extensions", 1)
 def test_1_a_new_handler_is_downloaded_installed_and_enabled(installed: Bed) -> None:
     assert installed.ran() == [f"install {NAME}-1.0.0 0 -", f"enable {NAME}-1.0.0 0 -"]
     assert installed.state(NAME, "1.0.0") == "Enabled"
@@ -36,6 +37,7 @@ def test_1_a_new_handler_is_downloaded_installed_and_enabled(installed: Bed) -> 
     assert settings(entry)["name"] == NAME
 
 
+@pytest.mark.row("extensions", 2)
 def test_2_a_new_number_only_enables(installed: Bed) -> None:
     first = Path(installed.layout.settings_file(NAME, "1.0.0", "", 0))
     before = first.stat()
@@ -53,6 +55,7 @@ def test_2_a_new_number_only_enables(installed: Bed) -> None:
     assert installed.entry(NAME)["runtimeSettingsStatus"]["sequenceNumber"] == 1
 
 
+@pytest.mark.row("extensions", 3)
 def test_3_the_same_number_enables_again_and_renews_the_time_of_its_settings(installed: Bed) -> None:
     path = installed.layout.settings_file(NAME, "1.0.0", "", 0)
     os.utime(path, (1, 1))
@@ -62,6 +65,7 @@ def test_3_the_same_number_enables_again_and_renews_the_time_of_its_settings(ins
     assert time.time() - os.stat(path).st_mtime < 60
 
 
+@pytest.mark.row("extensions", 4)
 def test_4_without_a_change_reports_go_on_with_new_times(installed: Bed) -> None:
     entry = installed.entry(NAME)
     assert entry["runtimeSettingsStatus"]["settingsStatus"]["timestampUTC"] > "2020"
@@ -69,6 +73,7 @@ def test_4_without_a_change_reports_go_on_with_new_times(installed: Bed) -> None
     assert installed.ran() == []
 
 
+@pytest.mark.row("extensions", 6)
 def test_6_uninstall_disables_uninstalls_and_removes(installed: Bed) -> None:
     installed.ran()
     installed.process(single(NAME, sequence=1, state="uninstall"))
@@ -78,12 +83,14 @@ def test_6_uninstall_disables_uninstalls_and_removes(installed: Bed) -> None:
     assert installed.entries() == []
 
 
+@pytest.mark.row("extensions", 7)
 def test_7_uninstall_of_what_is_not_there_runs_nothing(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     assert not bed.process(single(NAME, state="uninstall")).failed
     assert (bed.ran(), bed.entries()) == ([], [])
 
 
+@pytest.mark.row("extensions", 8)
 def test_8_a_failing_uninstall_removes_the_handler_all_the_same(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"uninstall": "exit 1"})
     bed.process(single(NAME))
@@ -93,6 +100,7 @@ def test_8_a_failing_uninstall_removes_the_handler_all_the_same(bed: Bed) -> Non
     assert not bed.base(NAME, "1.0.0").exists()
 
 
+@pytest.mark.row("extensions", 9)
 def test_9_a_failing_disable_keeps_the_handler_for_the_next_goal_state(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"disable": "[ -e ../allowed ] || exit 1"})
     bed.process(single(NAME))
@@ -105,6 +113,7 @@ def test_9_a_failing_disable_keeps_the_handler_for_the_next_goal_state(bed: Bed)
     assert bed.verbs() == ["disable", "uninstall"]
 
 
+@pytest.mark.row("extensions", 10, 11)
 @pytest.mark.parametrize("gone", [True, False], ids=["10-version-gone", "11-manifest-unreachable"])
 def test_10_11_uninstall_needs_no_manifest(installed: Bed, gone: bool) -> None:
     installed.ran()
@@ -116,6 +125,7 @@ def test_10_11_uninstall_needs_no_manifest(installed: Bed, gone: bool) -> None:
     assert installed.verbs() == ["disable", "uninstall"]
 
 
+@pytest.mark.row("extensions", 12)
 def test_12_a_handler_without_settings_gets_an_empty_file_and_no_extension_status(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     bed.process(Handler(NAME, "1.0.0"))
@@ -124,6 +134,7 @@ def test_12_a_handler_without_settings_gets_an_empty_file_and_no_extension_statu
     assert "runtimeSettingsStatus" not in bed.entry(NAME)
 
 
+@pytest.mark.row("extensions", 13, 14)
 def test_13_14_what_the_goal_state_does_not_name_is_deleted_and_nothing_else(installed: Bed) -> None:
     installed.ran()
     for folder in ("events", "history", "Fabrikam.Other-2.0", "WALinuxAgent-2.15.0"):
@@ -142,6 +153,7 @@ def test_13_14_what_the_goal_state_does_not_name_is_deleted_and_nothing_else(ins
     ]
 
 
+@pytest.mark.row("extensions", 15)
 def test_15_a_lower_number_counts_as_any_other(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": 'status success "$ConfigSequenceNumber"'})
     bed.process(single(NAME, sequence=5))
@@ -150,6 +162,7 @@ def test_15_a_lower_number_counts_as_any_other(bed: Bed) -> None:
     assert settings(bed.entry(NAME))["formattedMessage"]["message"] == "0"
 
 
+@pytest.mark.row("extensions", 17, 18)
 def test_17_18_a_configuration_error_hurts_nobody_else(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     bad = single("Contoso.Test.Bad", invalid=None)
@@ -162,6 +175,7 @@ def test_17_18_a_configuration_error_hurts_nobody_else(bed: Bed) -> None:
     assert bed.entry(NAME)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 20)
 def test_20_the_retired_state_disabled_disables_once(installed: Bed) -> None:
     installed.ran()
     installed.process(single(NAME, state="disabled"))
@@ -173,6 +187,7 @@ def test_20_the_retired_state_disabled_disables_once(installed: Bed) -> None:
     assert installed.verbs() == []
 
 
+@pytest.mark.row("extensions", 21)
 def test_21_a_leading_slash_means_the_package(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", manifest={"enableCommand": "//bin/run.sh  enable"})
     bed.process(single(NAME))
@@ -215,6 +230,7 @@ def test_the_environment_of_commands(installed: Bed) -> None:
     assert "AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE" not in seen
 
 
+@pytest.mark.row("extensions", 116)
 @pytest.mark.parametrize("state,code", [("enabled", 1009), ("uninstall", 1010)])
 def test_116_extensions_switched_off(installed: Bed, state: str, code: int) -> None:
     installed.ran()
@@ -235,6 +251,7 @@ def test_events_around_every_command(installed: Bed) -> None:
     ]
 
 
+@pytest.mark.row("extensions", 5)
 def test_5_the_same_goal_state_once_more_only_enables(installed: Bed) -> None:
     installed.ran()
     installed.incarnation -= 1
@@ -243,6 +260,7 @@ def test_5_the_same_goal_state_once_more_only_enables(installed: Bed) -> None:
     assert installed.fetched == [f"{NAME} 1.0.0"]
 
 
+@pytest.mark.row("extensions", 16)
 def test_16_settings_that_are_no_json_are_empty_under_their_number(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "status success fine"})
     bad = Settings(NAME, 4, invalid="the settings are not JSON")

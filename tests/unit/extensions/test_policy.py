@@ -29,6 +29,7 @@ def allow(*names: str) -> Rules:
     return Rules(policy=parse(allowListedExtensionsOnly=True, extensions={name: {} for name in names}))
 
 
+@pytest.mark.row("extensions", 107)
 def test_107_a_handler_that_is_not_listed_is_not_downloaded(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     bed.rules = allow("Contoso.Other.Thing")
@@ -40,6 +41,7 @@ def test_107_a_handler_that_is_not_listed_is_not_downloaded(bed: Bed) -> None:
     assert (settings(entry)["status"], settings(entry)["code"]) == ("error", 1009)
 
 
+@pytest.mark.row("extensions", 108, 114)
 def test_108_114_removal_needs_permission_too_and_works_when_it_is_given(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "status success fine"})
     bed.process(single(NAME))
@@ -63,6 +65,7 @@ def test_a_denial_overwrites_the_status_of_its_number(bed: Bed) -> None:
     assert settings(bed.entry(NAME))["code"] == 1009
 
 
+@pytest.mark.row("extensions", 109)
 def test_109_case_does_not_matter(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     bed.rules = allow(NAME.upper())
@@ -70,6 +73,7 @@ def test_109_case_does_not_matter(bed: Bed) -> None:
     assert bed.entry(NAME)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 110)
 @pytest.mark.parametrize(
     "text",
     [
@@ -98,6 +102,7 @@ def test_110_what_is_not_exactly_a_policy_is_invalid(text: str) -> None:
         policy.parse(text, PATH)
 
 
+@pytest.mark.row("extensions", 110)
 def test_110_an_invalid_policy_refuses_everything(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
     bed.rules = Rules(policy_error="[InvalidPolicyError] cannot use it")
@@ -130,6 +135,7 @@ def test_the_file_is_read_from_the_machine(system: System) -> None:
         policy.read(system, PATH)
 
 
+@pytest.mark.row("field-demands", 71)
 def test_row_71_user_changes_can_be_denied(bed: Bed) -> None:
     bed.rules = Rules(deny_user_changes=True)
     access = "Microsoft.OSTCExtensions.VMAccessForLinux"
@@ -232,6 +238,7 @@ def test_a_good_signature_leaves_its_mark(bed: Bed, sign: Any) -> None:
     assert not list(Path(bed.layout.lib).glob("*_signature.pem"))
 
 
+@pytest.mark.row("extensions", 117, 118)
 @needs_openssl
 @pytest.mark.parametrize("case", ["117", "118", "unsigned", "off"])
 def test_117_118_without_a_policy_a_bad_signature_is_noted_only(bed: Bed, sign: Any, case: str) -> None:

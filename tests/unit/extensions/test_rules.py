@@ -33,6 +33,7 @@ def start(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
+@pytest.mark.row("extensions", 5)
 def test_5_a_restarted_agent_enables_once_more_and_installs_nothing(bed: Bed, start: Path) -> None:
     bed.publish(NAME, "1.0.0")
     start.write_text("1\n")
@@ -47,6 +48,7 @@ def test_5_a_restarted_agent_enables_once_more_and_installs_nothing(bed: Bed, st
     assert is_processed(bed.system, bed.layout, desired.identity)
 
 
+@pytest.mark.row("field-demands", 161)
 def test_161_a_handler_that_restarts_the_agent_is_not_enabled_for_ever(bed: Bed, start: Path) -> None:
     bed.publish(NAME, "1.0.0", {"enable": f'echo restarted >> "{start}"'})
     desired = bed.desired(single(NAME))
@@ -85,6 +87,7 @@ def test_quotas_are_set_unless_the_options_say_otherwise(
 # -- package managers ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("field-demands", 163)
 def test_163_a_busy_package_manager_is_waited_for_and_not_for_ever(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def message(text: str | None) -> dict[str, Any]:
     return {"lang": "en-US", "message": text}
 
 
+@pytest.mark.row("extensions", 90)
 def test_90_no_file_is_transitioning(ready: Bed) -> None:
     Path(ready.layout.status_file(NAME, "1.0.0", "", 0)).unlink()
     assert (told(ready)["status"], told(ready)["code"]) == ("transitioning", 0)
@@ -63,6 +64,7 @@ def test_90_no_file_is_transitioning(ready: Bed) -> None:
     assert ready.entry(NAME)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 91, 92, 94)
 @pytest.mark.parametrize(
     "content,code,words",
     [
@@ -98,12 +100,14 @@ def test_a_directory_or_a_giant_in_its_place_hurts_nobody(ready: Bed) -> None:
     assert told(ready)["code"] == -1
 
 
+@pytest.mark.row("extensions", 93)
 def test_93_an_unknown_state_is_an_error_and_the_rest_is_kept(ready: Bed) -> None:
     write(ready, document(status="Success", code=7, formattedMessage=message("hi")))
     assert (told(ready)["status"], told(ready)["code"]) == ("error", 7)
     assert told(ready)["formattedMessage"]["message"] == "hi"
 
 
+@pytest.mark.row("extensions", 95)
 def test_95_null_sub_statuses_are_passed_over(ready: Bed) -> None:
     write(ready, document(substatus=None))
     assert "substatus" not in told(ready)
@@ -112,6 +116,7 @@ def test_95_null_sub_statuses_are_passed_over(ready: Bed) -> None:
     assert (sub["name"], sub["status"], sub["code"]) == ("a", "warning", 0)
 
 
+@pytest.mark.row("extensions", 96)
 def test_96_an_oversize_file_is_cut(ready: Bed) -> None:
     subs = [{"name": f"sub {n}", "status": "success", "formattedMessage": message("s" * 11_500)} for n in range(41)]
     write(ready, document(formattedMessage=message("m" * 2000), substatus=subs))
@@ -123,6 +128,7 @@ def test_96_an_oversize_file_is_cut(ready: Bed) -> None:
     assert len(texts) == 12
 
 
+@pytest.mark.row("extensions", 97)
 def test_97_oversize_and_null_texts(ready: Bed) -> None:
     subs = [{"name": None, "status": "success", "formattedMessage": message(None)}]
     subs.append({"name": "big", "status": "success", "formattedMessage": message("x" * 200_000)})
@@ -130,6 +136,7 @@ def test_97_oversize_and_null_texts(ready: Bed) -> None:
     assert [sub["name"] for sub in told(ready)["substatus"]] == ["", "big"]
 
 
+@pytest.mark.row("extensions", 98)
 def test_98_a_file_that_is_being_written_is_no_error_yet(ready: Bed) -> None:
     path = write(ready, b'[{"status": {"sta', age=-60)  # entries() looks a minute ahead
     assert told(ready)["status"] == "transitioning"
@@ -137,6 +144,7 @@ def test_98_a_file_that_is_being_written_is_no_error_yet(ready: Bed) -> None:
     assert told(ready)["status"] == "error"
 
 
+@pytest.mark.row("extensions", 99)
 def test_99_a_code_may_be_a_text(ready: Bed) -> None:
     write(ready, document(code="53"))
     assert told(ready)["code"] == "53"
@@ -188,12 +196,14 @@ def test_a_heartbeat_replaces_status_and_message(beating: Bed) -> None:
     assert beat(beating, a_beat("Ready"))["formattedMessage"]["message"] == "Plugin enabled"
 
 
+@pytest.mark.row("extensions", 100)
 def test_100_an_old_heartbeat_is_unresponsive(beating: Bed) -> None:
     assert beat(beating, a_beat("Ready"), age=601)["status"] == "Unresponsive"
     assert beat(beating, a_beat("Ready"), age=599)["status"] == "Ready"
     assert beat(beating, a_beat("Ready"), age=-100)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 101)
 def test_101_a_missing_heartbeat_shows_after_a_period_and_goes_when_it_comes(beating: Bed) -> None:
     now = time.time()
     first = [one for one in report.handler_statuses(beating.layout.lib, now) if one["handlerName"] == NAME]
@@ -203,12 +213,14 @@ def test_101_a_missing_heartbeat_shows_after_a_period_and_goes_when_it_comes(bea
     assert (entry["status"], entry["code"]) == ("Ready", 0)
 
 
+@pytest.mark.row("extensions", 102)
 @pytest.mark.parametrize("content", ["[]", "[null]", "nonsense", '[{"heartbeat": []}]', "{}"], ids=["102", *"bcde"])
 def test_102_a_malformed_heartbeat(beating: Bed, content: str) -> None:
     beat(beating, content)
     assert (beating.entry(NAME)["status"], beating.entry(NAME)["code"]) == ("NotReady", -1)
 
 
+@pytest.mark.row("extensions", 112)
 def test_112_a_denied_handler_keeps_its_denial_and_tells_the_heartbeat(beating: Bed) -> None:
     beating.rules = Rules(enabled=False)
     beating.process(single(NAME), single(OTHER))
@@ -222,6 +234,7 @@ def test_112_a_denied_handler_keeps_its_denial_and_tells_the_heartbeat(beating: 
 # -- the report as a whole -----------------------------------------------------------------------------------
 
 
+@pytest.mark.row("extensions", 106)
 @pytest.mark.parametrize("content", [b"", b"null", b"[1]", b"\xff", b'{"status": []}'])
 def test_106_a_damaged_record_is_reported_and_hurts_nobody(ready: Bed, content: bytes) -> None:
     Path(ready.layout.handler_status(NAME, "1.0.0")).write_bytes(content)
@@ -229,6 +242,7 @@ def test_106_a_damaged_record_is_reported_and_hurts_nobody(ready: Bed, content: 
     assert ready.entry(NAME)["status"] in ("NotReady", "[]")
 
 
+@pytest.mark.row("extensions", 105)
 def test_105_unknown_required_features(ready: Bed) -> None:
     ready.ran()
     summary = ready.process(single(NAME, sequence=9, state="uninstall"), required_features=("Teleport",))
@@ -241,6 +255,7 @@ def test_105_unknown_required_features(ready: Bed) -> None:
     assert ready.base(OTHER, "1.0.0").exists()
 
 
+@pytest.mark.row("extensions", 120)
 def test_120_on_hold_and_released(ready: Bed) -> None:
     ready.ran()
     before = report.goal_state_outcome(ready.layout.lib)

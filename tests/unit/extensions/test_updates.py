@@ -39,6 +39,7 @@ def line(verb: str, version: str) -> str:
     return f"{verb} {NAME}-{version} 1 -"
 
 
+@pytest.mark.row("extensions", 36)
 def test_36_an_update_in_its_order(bed: Bed) -> None:
     begin(bed)
     update(bed)
@@ -60,6 +61,7 @@ def test_36_an_update_in_its_order(bed: Bed) -> None:
     assert bed.environment("enable")["AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE"] == "0"
 
 
+@pytest.mark.row("extensions", 37)
 @pytest.mark.parametrize("mode", ["UpdateWithoutInstall", "updatewithoutinstall", "anything"])
 def test_37_without_install(bed: Bed, mode: str) -> None:
     begin(bed)
@@ -68,6 +70,7 @@ def test_37_without_install(bed: Bed, mode: str) -> None:
     assert bed.state(NAME, "1.1.0") == "Enabled"
 
 
+@pytest.mark.row("extensions", 38)
 def test_38_a_version_that_was_never_enabled_is_not_disabled(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "exit 1"})
     bed.process(single(NAME))
@@ -77,6 +80,7 @@ def test_38_a_version_that_was_never_enabled_is_not_disabled(bed: Bed) -> None:
     assert bed.environment("update")["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] == "NOT_RUN"
 
 
+@pytest.mark.row("extensions", 39)
 def test_39_a_failing_disable_of_the_old_version_stops_the_update(bed: Bed) -> None:
     begin(bed, {"disable": "exit 7"})
     update(bed)
@@ -88,6 +92,7 @@ def test_39_a_failing_disable_of_the_old_version_stops_the_update(bed: Bed) -> N
     assert bed.state(NAME, "1.0.0") == "Enabled"
 
 
+@pytest.mark.row("extensions", 40)
 @pytest.mark.parametrize("word", [True, "true", "TRUE"], ids=["40", "34-true", "34-TRUE"])
 def test_40_a_tolerated_failure_of_disable_is_passed_on(bed: Bed, word: object) -> None:
     begin(bed, {"disable": "exit 7"})
@@ -97,6 +102,7 @@ def test_40_a_tolerated_failure_of_disable_is_passed_on(bed: Bed, word: object) 
     assert bed.entry(NAME)["status"] == "Ready"
 
 
+@pytest.mark.row("extensions", 34)
 @pytest.mark.parametrize("word", ["yes", 1, None, "false"])
 def test_34_other_words_than_true_are_false(bed: Bed, word: object) -> None:
     begin(bed, {"disable": "exit 7"})
@@ -104,6 +110,7 @@ def test_34_other_words_than_true_are_false(bed: Bed, word: object) -> None:
     assert bed.verbs() == ["disable"]
 
 
+@pytest.mark.row("extensions", 41)
 def test_41_a_tolerated_failure_of_uninstall_is_passed_on(bed: Bed) -> None:
     begin(bed, {"uninstall": "exit 9"})
     update(bed, manifest=CONTINUE)
@@ -122,6 +129,7 @@ def test_a_failing_uninstall_of_the_old_version_stops_the_update(bed: Bed) -> No
     assert bed.verbs() == ["update", "uninstall", "install", "enable"]
 
 
+@pytest.mark.row("extensions", 42)
 def test_42_a_tolerated_time_out_is_passed_on_as_1011(bed: Bed) -> None:
     begin(bed, {"disable": "sleep 60"})
     bed.rules = Rules(limits={**LIMITS, "disable": 0.3})
@@ -129,6 +137,7 @@ def test_42_a_tolerated_time_out_is_passed_on_as_1011(bed: Bed) -> None:
     assert bed.environment("update")["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] == "1011"
 
 
+@pytest.mark.row("extensions", 43)
 def test_43_a_failing_update_is_repeated_without_disable(bed: Bed) -> None:
     begin(bed)
     update(bed, {"update": "exit 1"})
@@ -141,6 +150,7 @@ def test_43_a_failing_update_is_repeated_without_disable(bed: Bed) -> None:
     assert bed.fetched == [f"{NAME} 1.0.0", f"{NAME} 1.1.0", f"{NAME} 1.1.0"]
 
 
+@pytest.mark.row("extensions", 44)
 def test_44_a_failing_update_is_never_tolerated(bed: Bed) -> None:
     begin(bed, {"disable": "exit 1"})
     update(bed, {"update": "exit 1"}, CONTINUE)
@@ -148,6 +158,7 @@ def test_44_a_failing_update_is_never_tolerated(bed: Bed) -> None:
     assert bed.state(NAME, "1.1.0") == "FailedUpgrade"
 
 
+@pytest.mark.row("extensions", 45)
 def test_45_after_a_failing_install_the_next_goal_state_installs_plainly(bed: Bed) -> None:
     begin(bed, {"uninstall": "exit 1"})
     update(bed, {"install": "exit 1"}, CONTINUE)
@@ -158,6 +169,7 @@ def test_45_after_a_failing_install_the_next_goal_state_installs_plainly(bed: Be
     assert bed.environment("install")["AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE"] == "NOT_RUN"
 
 
+@pytest.mark.row("extensions", 46)
 def test_46_mrseq_and_status_are_carried_over_with_their_times(bed: Bed) -> None:
     begin(bed, {"enable": "echo 0 > mrseq; status success old"})
     old = bed.base(NAME, "1.0.0")
@@ -170,6 +182,7 @@ def test_46_mrseq_and_status_are_carried_over_with_their_times(bed: Bed) -> None
     assert settings(bed.entry(NAME))["formattedMessage"]["message"] == "old"
 
 
+@pytest.mark.row("extensions", 47)
 def test_47_a_downgrade_runs_the_higher_version_s_update(bed: Bed) -> None:
     begin(bed, version="2.0.0")
     update(bed, to="1.9.0")
@@ -185,6 +198,7 @@ def test_47_a_downgrade_runs_the_higher_version_s_update(bed: Bed) -> None:
     assert seen["AZURE_GUEST_AGENT_EXTENSION_VERSION"] == "2.0.0"
 
 
+@pytest.mark.row("extensions", 48)
 def test_48_a_failed_downgrade_is_taken_up_again(bed: Bed) -> None:
     begin(bed, {"update": "[ -e ../ready ] || exit 1"}, version="2.0.0")
     update(bed, to="1.9.0")
@@ -196,6 +210,7 @@ def test_48_a_failed_downgrade_is_taken_up_again(bed: Bed) -> None:
     assert not bed.base(NAME, "2.0.0").exists()
 
 
+@pytest.mark.row("extensions", 49)
 def test_49_a_corrupt_package_leaves_the_old_version_running(bed: Bed) -> None:
     begin(bed)
     bed.publish_raw(NAME, "1.1.0", b"PK\x03\x04 this is no zip")
@@ -226,6 +241,7 @@ def kill_before(bed: Bed, verb: str, *handlers: Handler) -> None:
     bed.incarnation -= 1  # the same goal state comes again
 
 
+@pytest.mark.row("extensions", 50, 51)
 @pytest.mark.parametrize(
     "before,rest",
     [
@@ -272,6 +288,7 @@ def test_an_update_to_another_version_than_the_interrupted_one_begins_anew(bed: 
     assert bed.environment("update")["AZURE_GUEST_AGENT_UPDATING_FROM_VERSION"] == "1.0.0"
 
 
+@pytest.mark.row("extensions", 52)
 def test_52_a_new_version_that_cannot_have_instances(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", manifest={"supportsMultipleExtensions": True})
     bed.process(multi(NAME, "1.0.0", Settings("A", 0)))
@@ -306,6 +323,7 @@ def test_the_journal_is_read_as_it_was_written(bed: Bed) -> None:
     assert json.loads(Path(bed.layout.journal).read_text())["identity"] == "incarnation:1"
 
 
+@pytest.mark.row("extensions", 126)
 def test_126_a_full_disk_fails_the_operation_and_keeps_what_was_written(
     bed: Bed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,7 @@ def test_a_machine_without_an_id_is_an_error_that_says_where_it_was_looked_for(
         smbios.identify(system)
 
 
+@pytest.mark.row("provisioning", 57)
 def test_row_57_ids_are_the_same_in_any_case_and_either_byte_order() -> None:
     assert smbios.same(PLATFORM.upper(), TURNED)
     assert smbios.same(TURNED, TURNED.upper())

@@ -21,6 +21,7 @@ def content(system: System) -> str:
     return (system.path("/home/ada") / RELATIVE).read_text()
 
 
+@pytest.mark.row("provisioning", 47)
 @pytest.mark.parametrize("line", [KEY, ECDSA, SK])
 def test_row_47_every_kind_of_key_is_one(line: str) -> None:
     assert str(keys.key(line)) == line
@@ -33,6 +34,7 @@ def test_options_before_the_key_are_kept() -> None:
     assert str(found) == line
 
 
+@pytest.mark.row("provisioning", 48)
 @pytest.mark.parametrize(
     ("line", "why"),
     [
@@ -60,6 +62,7 @@ def test_no_key_at_all_is_refused() -> None:
         keys.parse("\n# nothing\n")
 
 
+@pytest.mark.row("provisioning", 52)
 def test_row_52_a_key_that_is_there_is_not_repeated(system: System, account: Account) -> None:
     assert keys.add(system, account, RELATIVE, keys.parse(KEY)) == 1
     assert keys.add(system, account, RELATIVE, keys.parse(KEY.replace("laptop", "other comment"))) == 0
@@ -76,6 +79,7 @@ def test_lines_of_others_stay_byte_for_byte(system: System, account: Account) ->
     assert path.read_bytes() == before.encode("latin-1") + b"\n" + KEY.encode() + b"\n"
 
 
+@pytest.mark.row("provisioning", 49, 53)
 @pytest.mark.parametrize("kind", ["rsa", "ec"])
 def test_rows_49_53_keys_come_from_certificates_and_private_keys(tmp_path, kind: str) -> None:
     real("openssl", "ssh-keygen")

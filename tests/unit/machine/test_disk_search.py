@@ -12,6 +12,7 @@ IDE_0, IDE_1 = "{00000000-0000-8899-0000-000000000000}", "{00000000-0001-8899-00
 SCSI_0, SCSI_1 = "{f8b3781a-1e82-4818-a1c3-63d806ec15bb}", "{f8b3781b-1e82-4818-a1c3-63d806ec15bb}"
 
 
+@pytest.mark.row("provisioning", 69)
 def test_row_69_generation_1_has_it_at_port_1_of_the_ide_controller(system: System, channel) -> None:
     channel(SCSI_0, {"0": "sdc", "1": "sdd"})  # data disks of the owner
     channel(IDE_0, {"0": "sda"})
@@ -19,12 +20,14 @@ def test_row_69_generation_1_has_it_at_port_1_of_the_ide_controller(system: Syst
     assert disk_search.resource_disk(system) == "/dev/sdb"
 
 
+@pytest.mark.row("provisioning", 69)
 def test_row_69_generation_2_has_it_at_lun_1_of_the_first_scsi_controller(system: System, channel) -> None:
     channel(SCSI_1, {"0": "sdc", "1": "sdd"})
     channel(SCSI_0, {"0": "sda", "1": "sdb", "2": "sr0"})
     assert disk_search.resource_disk(system) == "/dev/sdb"
 
 
+@pytest.mark.row("provisioning", 69)
 def test_row_69_old_kernels_name_the_disk_in_the_directory(system: System, put) -> None:
     base = "/sys/bus/vmbus/devices/vmbus_0_2"
     put(f"{base}/device_id", f"{IDE_1}\n")
@@ -63,6 +66,7 @@ def test_the_vmbus_counts_more_than_a_name_of_udev(system: System, put, channel)
     assert disk_search.resource_disk(system) == "/dev/sdb"
 
 
+@pytest.mark.row("provisioning", 70)
 def test_row_70_a_size_without_one_has_none(system: System, channel) -> None:
     channel(SCSI_0, {"0": "sda", "2": "sr0"})
     channel(SCSI_1, {"1": "sdc"})

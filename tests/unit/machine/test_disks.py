@@ -156,6 +156,7 @@ def test_a_disk_above_two_tebibytes_gets_a_gpt(
     assert (script.inputs[0] or b"").startswith(f"label: {label}\n".encode())
 
 
+@pytest.mark.row("provisioning", 76)
 def test_row_76_a_missing_mkfs_is_told_before_anything_is_destroyed(system: System, profile, program) -> None:
     with pytest.raises(DiskError, match=r"there is no mkfs\.ext4; install it"):
         disks.require_mkfs(system, profile, "ext4")
@@ -186,6 +187,7 @@ def test_without_sfdisk_parted_makes_the_table(
     assert len(script.ran) == 1
 
 
+@pytest.mark.row("provisioning", 78)
 def test_row_78_without_either_nothing_is_begun(system: System, script: Script, profile) -> None:
     with pytest.raises(DiskError, match="there is neither sfdisk nor parted; install one of them"):
         disks.partition(system, profile, "/dev/sdb", 0)

@@ -130,6 +130,7 @@ def test_the_platform_does_not_know_where_root_lives() -> None:
     assert homes.place(root, "/root/.ssh/authorized_keys") == ".ssh/authorized_keys"
 
 
+@pytest.mark.row("provisioning", 51)
 @pytest.mark.parametrize(
     "path",
     ["", "authorized_keys", ".ssh/authorized_keys", "$HOME/../etc/x", "/etc/ssh/keys", "/home/bob/k", "/home/ada",

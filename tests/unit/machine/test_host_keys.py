@@ -49,6 +49,7 @@ def test_one_kind_replaces_all_others(keygen: System, put, kind: str) -> None:
     assert (folder / f"ssh_host_{kind}_key.pub").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.row("provisioning", 54)
 def test_row_54_auto_makes_all_that_ssh_keygen_makes(keygen: System) -> None:
     kinds = {key.kind for key in host_keys.regenerate(keygen, DIR, "auto")}
     assert {"rsa", "ecdsa", "ed25519"} <= kinds
@@ -69,6 +70,7 @@ def test_keys_are_new_each_time_and_nothing_is_left_over(keygen: System) -> None
     assert not any("PRIVATE" in str(effect) for effect in keygen.effects)
 
 
+@pytest.mark.row("provisioning", 54)
 def test_row_54_an_unknown_kind_names_those_there_are(keygen: System) -> None:
     with pytest.raises(SshError, match="takes rsa, dsa, ecdsa, ed25519, auto"):
         host_keys.regenerate(keygen, DIR, "foo")

@@ -21,6 +21,7 @@ def test_names_that_the_kernel_and_the_dns_can_have(name: str) -> None:
     assert hostname.check(name) == name
 
 
+@pytest.mark.row("provisioning", 42)
 @pytest.mark.parametrize(
     "name", ["", "my host", "-x", "x-", "a..b", ".a", "a.", "x" * 65, "x" * 64, "a_b", "ä", "a;b", "a\nb", "--help"]
 )

@@ -14,6 +14,7 @@ RELOAD = ("systemctl", "--job-mode=ignore-dependencies", "try-reload-or-restart"
 ACTIVE = ("systemctl", "is-active", "--quiet", "ssh")
 
 
+@pytest.mark.row("provisioning", 94)
 def test_row_94_every_scsi_disk_gets_the_limit_and_no_other(system: System, profile, put) -> None:
     for disk in ("sda", "sdb", "sr0", "nvme0n1", "vda"):
         put(f"/sys/block/{disk}/device/timeout", "30\n")

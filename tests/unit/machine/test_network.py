@@ -29,6 +29,7 @@ def test_the_default_route_with_the_lowest_metric_leads_out(system: System, put)
     assert len(network.routes(system)) == 4
 
 
+@pytest.mark.row("provisioning", 85)
 def test_row_85_the_route_to_the_wire_server_is_recognised(system: System, put) -> None:
     put("/proc/net/route", TABLE)
     found = network.route_to(system, "168.63.129.16")

@@ -44,6 +44,7 @@ def test_salts_differ(host: System) -> None:
     assert len({passwords.hash_password(host, "x", "1") for _ in range(8)}) == 8
 
 
+@pytest.mark.row("provisioning", 38)
 @pytest.mark.parametrize("crypt_id", ["1", "5", "6"])
 def test_row_38_openssl_does_it_where_libcrypt_is_missing(host: System, monkeypatch, crypt_id: str) -> None:
     real("openssl")
@@ -53,6 +54,7 @@ def test_row_38_openssl_does_it_where_libcrypt_is_missing(host: System, monkeypa
     assert passwords.matches(SECRET, hashed)
 
 
+@pytest.mark.row("provisioning", 38)
 def test_row_38_without_either_the_failure_is_clear(system: System, monkeypatch) -> None:
     monkeypatch.setattr(passwords, "LIBRARIES", ("libcrypt.so.none",))
     with pytest.raises(
@@ -73,6 +75,7 @@ def test_openssl_gets_the_password_by_standard_input(system: System, script: Scr
     assert SECRET not in str(script.ran)
 
 
+@pytest.mark.row("provisioning", 39)
 def test_row_39_long_and_foreign_passwords_are_hashed_as_utf_8(host: System) -> None:
     long = "é" * 100
     assert passwords.matches(long, passwords.hash_password(host, long, "6"))

@@ -96,6 +96,7 @@ def test_networkd_configures_the_link_anew(run, networkd, script):
     assert script.ran == [NETWORKD, RECONFIGURE]
 
 
+@pytest.mark.row("field-demands", 19)
 def test_row_19_a_lease_that_does_not_come_is_told(run, networkd, script):
     script.on(*RECONFIGURE, effect=networkd.unlink)
     with pytest.raises(HostNameError, match=r"has none after 30 s; see networkctl status eth0"):
@@ -109,6 +110,7 @@ def test_networkd_with_a_static_address_is_left_alone(run, networkd, script):
     assert RECONFIGURE not in script.ran
 
 
+@pytest.mark.row("field-demands", 21, 27)
 def test_rows_21_and_27_networkd_that_is_there_and_has_not_the_link_is_passed_over(run, networkd, put, script):
     put("/run/systemd/netif/links/2", "ADMIN_STATE=unmanaged\n")
     script.on("pidof", "dhclient", status=1)
@@ -116,11 +118,13 @@ def test_rows_21_and_27_networkd_that_is_there_and_has_not_the_link_is_passed_ov
     assert script.ran == [("pidof", "dhclient")]
 
 
+@pytest.mark.row("field-demands", 25)
 def test_row_25_networkmanager_requests_the_lease_again_and_is_not_restarted(run, networkmanager, script):
     assert run("rhel", "9.4").told
     assert script.ran == [NETWORKMANAGER, STATE, LEASE, MODIFY, STATE]
 
 
+@pytest.mark.row("provisioning", 93)
 def test_row_93_a_device_that_went_away_is_connected_again(run, networkmanager, script):
     script.on(*MODIFY, effect=lambda: networkmanager("30 (disconnected)"))
     connect = ("nmcli", "--wait", "60", "device", "connect", "eth0")
@@ -294,6 +298,7 @@ def test_what_was_published_is_a_bare_name(system: System, tmp_path):
     assert publish.recorded(system, lib) == "web-01"
 
 
+@pytest.mark.row("provisioning", 92)
 @pytest.mark.parametrize(
     ("text", "name"), [('{"fqdn": "a.b", "hostname": "a"}', "a"), ("{", None), ('{"hostname": 1}', None), ("[]", None)]
 )

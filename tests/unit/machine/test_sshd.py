@@ -47,6 +47,7 @@ def test_the_second_time_nothing_changes(system: System, profile, put) -> None:
     assert system.effects == []
 
 
+@pytest.mark.row("provisioning", 45)
 @pytest.mark.parametrize("wanted", [NO, YES])
 @pytest.mark.parametrize("other", ["10-hardening.conf", "50-cloud-init.conf"])
 def test_row_45_what_the_platform_asked_for_is_effective_before_a_drop_in_that_says_otherwise(
@@ -62,6 +63,7 @@ def test_row_45_what_the_platform_asked_for_is_effective_before_a_drop_in_that_s
     assert values(system)["clientaliveinterval"] == "30"
 
 
+@pytest.mark.row("provisioning", 45)
 def test_row_45_an_include_of_another_place_does_not_win(system: System, profile, put) -> None:
     put(MAIN, "Include /etc/ssh/extra.conf\nUsePAM yes\n")
     put("/etc/ssh/extra.conf", "PasswordAuthentication yes\n")
@@ -69,6 +71,7 @@ def test_row_45_an_include_of_another_place_does_not_win(system: System, profile
     assert values(system)["passwordauthentication"] == "no"
 
 
+@pytest.mark.row("provisioning", 45)
 def test_row_45_a_setting_before_the_include_is_edited(system: System, profile, put) -> None:
     put(MAIN, "PasswordAuthentication yes\n" + INCLUDE)
     sshd.configure(system, profile, DIR, NO, LOGINS)
@@ -85,6 +88,7 @@ def test_an_early_drop_in_of_ours_goes_when_it_is_not_needed_any_more(system: Sy
     assert not system.exists(FIRST)
 
 
+@pytest.mark.row("provisioning", 43)
 def test_row_43_without_the_keyword_lines_go_before_the_match_block(system: System, profile, put) -> None:
     main = put(MAIN, "Port 22\n\nMatch User bob\n    PasswordAuthentication yes\n")
     sshd.configure(system, profile, DIR, NO, LOGINS)
@@ -94,6 +98,7 @@ def test_row_43_without_the_keyword_lines_go_before_the_match_block(system: Syst
     )
 
 
+@pytest.mark.row("provisioning", 44)
 def test_row_44_a_commented_default_and_no_final_newline(system: System, profile, put) -> None:
     main = put(MAIN, "#PasswordAuthentication yes\nUsePAM yes")
     sshd.configure(system, profile, DIR, NO, LOGINS)

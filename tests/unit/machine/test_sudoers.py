@@ -29,6 +29,7 @@ def lines(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if not line.startswith("#")]
 
 
+@pytest.mark.row("provisioning", 33)
 @pytest.mark.parametrize(("ask", "rule"), [(True, "ada ALL=(ALL) ALL"), (False, "ada ALL=(ALL) NOPASSWD: ALL")])
 def test_row_33_a_user_gets_one_rule(system: System, profile, rules: Path, ask: bool, rule: str) -> None:
     assert sudoers.allow(system, profile, DIRECTORY, "ada", ask=ask)
@@ -36,6 +37,7 @@ def test_row_33_a_user_gets_one_rule(system: System, profile, rules: Path, ask: 
     assert rules.stat().st_mode & 0o777 == 0o440
 
 
+@pytest.mark.row("provisioning", 41)
 def test_row_41_the_same_rule_is_not_repeated(system: System, profile, rules: Path) -> None:
     sudoers.allow(system, profile, DIRECTORY, "ada", ask=True)
     sudoers.allow(system, profile, DIRECTORY, "bob", ask=False)
@@ -49,6 +51,7 @@ def test_another_rule_for_the_same_user_replaces_the_first(system: System, profi
     assert lines(rules) == ["ada ALL=(ALL) ALL"]
 
 
+@pytest.mark.row("provisioning", 66)
 def test_row_66_only_the_user_himself_loses_his_rule(system: System, profile, rules: Path) -> None:
     for name in ("bob", "bobby", "jim-bob"):
         sudoers.allow(system, profile, DIRECTORY, name, ask=False)
@@ -63,6 +66,7 @@ def test_with_the_last_rule_the_file_goes(system: System, profile, rules: Path) 
     assert not rules.exists()
 
 
+@pytest.mark.row("provisioning", 40)
 def test_row_40_a_missing_directory_is_made_and_included_once(system: System, profile, put) -> None:
     main = put("/etc/sudoers", "root ALL=(ALL) ALL\n", 0o440)
     sudoers.allow(system, profile, DIRECTORY, "ada", ask=True)

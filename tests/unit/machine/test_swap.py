@@ -36,6 +36,7 @@ def disk(put, script: Script, monkeypatch):
     return mounted
 
 
+@pytest.mark.row("provisioning", 79)
 def test_row_79_the_file_has_exactly_the_size_and_is_roots(system: System, script: Script, disk) -> None:
     disk()
     assert swap.ensure(system, PATH, SIZE)
@@ -45,6 +46,7 @@ def test_row_79_the_file_has_exactly_the_size_and_is_roots(system: System, scrip
     assert not swap.ensure(system, PATH, SIZE)
 
 
+@pytest.mark.row("provisioning", 80)
 def test_row_80_swap_larger_than_the_disk_is_refused_cleanly(
     system: System, script: Script, disk, monkeypatch
 ) -> None:
@@ -55,6 +57,7 @@ def test_row_80_swap_larger_than_the_disk_is_refused_cleanly(
     assert script.ran == [] and not system.exists(PATH)
 
 
+@pytest.mark.row("provisioning", 81)
 def test_row_81_another_size_replaces_the_file(system: System, script: Script, disk, put) -> None:
     disk()
     put(PATH, b"x" * 4096)
@@ -64,6 +67,7 @@ def test_row_81_another_size_replaces_the_file(system: System, script: Script, d
     assert system.path(PATH).stat().st_size == SIZE
 
 
+@pytest.mark.row("provisioning", 82)
 def test_row_82_a_mode_that_shows_it_to_others_is_put_right(system: System, script: Script, disk, put) -> None:
     disk()
     swap.ensure(system, PATH, SIZE)
@@ -74,11 +78,13 @@ def test_row_82_a_mode_that_shows_it_to_others_is_put_right(system: System, scri
     assert script.ran == []
 
 
+@pytest.mark.row("provisioning", 83)
 def test_row_83_no_size_is_an_error(system: System) -> None:
     with pytest.raises(DiskError, match="SwapSizeMB is 0"):
         swap.ensure(system, PATH, 0)
 
 
+@pytest.mark.row("provisioning", 84)
 def test_row_84_btrfs_gets_a_file_without_copy_on_write(system: System, script: Script, disk) -> None:
     disk("btrfs")
     script.on("chattr", "+C", PATH)
@@ -179,6 +185,7 @@ def test_encryption_is_switched_on_and_off(system: System, script: Script, mappe
     assert (("cryptsetup", "close", "waagent-swap") in script.ran) == (not encrypted)
 
 
+@pytest.mark.row("provisioning", 81)
 def test_row_81_encrypted_swap_of_another_size_is_made_anew(system: System, script: Script, mapped, put) -> None:
     swap.ensure(system, PATH, SIZE, encrypted=True)
     with open(system.path(PATH), "r+b") as stream:

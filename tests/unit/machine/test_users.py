@@ -32,6 +32,7 @@ def passwd(put):
     return add
 
 
+@pytest.mark.row("provisioning", 33)
 def test_row_33_an_account_is_made_with_the_profiles_command(
     system: System, script: Script, profile, passwd
 ) -> None:
@@ -40,6 +41,7 @@ def test_row_33_an_account_is_made_with_the_profiles_command(
     assert users.require(system, "ada").home == "/home/ada"
 
 
+@pytest.mark.row("provisioning", 34)
 def test_row_34_an_account_that_is_there_is_left_as_it_is(
     system: System, script: Script, profile, account: Account
 ) -> None:
@@ -48,6 +50,7 @@ def test_row_34_an_account_that_is_there_is_left_as_it_is(
     assert script.ran == []
 
 
+@pytest.mark.row("provisioning", 37)
 def test_row_37_what_useradd_says_is_passed_on(system: System, script: Script, profile, passwd) -> None:
     script.on("useradd", "-m", "1Ada", status=3, stderr="useradd: invalid user name '1Ada'")
     with pytest.raises(UserError, match="useradd says: useradd: invalid user name '1Ada'"):
@@ -130,6 +133,7 @@ def test_the_first_uid_of_people_is_read_from_login_defs(system: System, put, lo
     assert users.uid_min(system) == first
 
 
+@pytest.mark.row("provisioning", 35)
 def test_row_35_accounts_below_it_are_the_systems_unless_the_profile_says_otherwise(
     system: System, profile, put, tmp_path
 ) -> None:

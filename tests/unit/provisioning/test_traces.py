@@ -117,6 +117,7 @@ def test_keys_of_root_are_found(find: Find, put: Put) -> None:
     assert find() == ["authorized keys: /root/.ssh/authorized_keys"]
 
 
+@pytest.mark.row("field-demands", 131)
 @pytest.mark.parametrize(
     ("content", "found"),
     [
@@ -136,6 +137,7 @@ def test_131_names_are_found_as_whole_words(find: Find, put: Put, content: str |
     assert bool(find(names=("ada",))) is found
 
 
+@pytest.mark.row("field-demands", 131)
 def test_131_files_of_accounts_and_their_copies_are_searched(find: Find, put: Put) -> None:
     put("/etc/group-", "sudo:x:27:ada\n")
     put("/etc/hosts", "127.0.1.1 vm-first\n")

@@ -1,0 +1,59 @@
+"""The scenario lists: every row is held by a test that carries it, @pytest.mark.row(list, number, …).
+
+Marks are read from the sources, so that a row held only by tests in guests counts as well.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[2]
+# The lists, and how many rows each has.
+LISTS = {"provisioning": 98, "guest-operations": 80, "extensions": 127, "field-demands": 172}
+# Lists of which every row is held; of provisioning, those that wait for the work that they ask for.
+COMPLETE = ("provisioning",)
+OUTSTANDING: dict[str, frozenset[int]] = {"provisioning": frozenset({95})}
+
+
+def marks(tree: ast.AST) -> list[tuple[str, tuple[int, ...]]]:
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.row":
+            words: list[Any] = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+            found.append((str(words[0]), tuple(words[1:])))
+        # A table that makes its own marks: _scenario(number, …) for provisioning.
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "_scenario":
+            found.append(("provisioning", (ast.literal_eval(node.args[0]),)))
+    return found
+
+
+@cache
+def held() -> dict[str, dict[int, list[str]]]:
+    rows: dict[str, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for file in sorted(TESTS.rglob("test_*.py")):
+        for table, numbers in marks(ast.parse(file.read_text(encoding="utf-8"))):
+            for number in numbers:
+                rows[table][number].append(str(file.relative_to(TESTS)))
+    return rows
+
+
+@pytest.mark.parametrize("table", COMPLETE)
+def test_every_row_is_held(table: str) -> None:
+    missing = set(range(1, LISTS[table] + 1)) - set(held()[table])
+    assert missing - OUTSTANDING[table] == set()
+
+
+def test_no_mark_names_a_list_or_row_that_is_none() -> None:
+    wrong = [
+        f"{files[0]}: {table} {number}"
+        for table, rows in held().items()
+        for number, files in rows.items()
+        if number not in range(1, LISTS.get(table, 0) + 1)
+    ]
+    assert wrong == []
