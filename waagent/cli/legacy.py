@@ -96,10 +96,10 @@ def main(arguments: list[str], verbs: list[str]) -> int:
     if os.geteuid() != 0 and asked.command not in FOR_ALL:
         print(f"waagent: -{asked.command} needs root", file=sys.stderr)
         return 1
-    return _run(asked, verbs)
+    return _run(asked)
 
 
-def _run(asked: Asked, verbs: list[str]) -> int:
+def _run(asked: Asked) -> int:
     from waagent.cli.__main__ import main as verb
 
     force = ["--force"] if "force" in asked.flags else []
@@ -112,9 +112,6 @@ def _run(asked: Asked, verbs: list[str]) -> int:
         "deprovision+user": ["deprovision", "--user", *force],
         "collect-logs": ["collect-logs", *(["--full"] if "full" in asked.flags else [])],
     }
-    if asked.command == "collect-logs" and "collect-logs" not in verbs:
-        print("waagent: this version has no -collect-logs; what it would take is in /var/log", file=sys.stderr)
-        return 1
     if asked.command in words:
         return verb(words[asked.command], old=False)
     return _old_command(asked)

@@ -556,12 +556,12 @@ WITHOUT_EFFECT = frozenset(
         "AutoUpdate.Enabled", "AutoUpdate.GAFamily", "Autoupdate.Frequency", "Debug.AgentCpuQuota",
         "Debug.AgentCpuThrottledTimeThreshold", "Debug.AgentMemoryQuota", "Debug.CgroupCheckPeriod",
         "Debug.CgroupDisableOnProcessCheckFailure", "Debug.CgroupDisableOnQuotaCheckFailure",
-        "Debug.CgroupLogMetrics", "Debug.EnableAgentMemoryUsageCheck", "Debug.EnableCgroupV2ResourceLimiting",
-        "Debug.EnableRsmDowngrade", "Debug.FirewallRulesLogPeriod",
-        "Debug.LogCollectorInitialDelay", "Debug.SelfUpdateHotfixFrequency", "Debug.SelfUpdateRegularFrequency",
-        "DetectScvmmEnv", "Logs.Collect", "Logs.CollectPeriod", "Monitor.NetworkConfigurationChanges",
-        "Network.Metadata", "OS.AllowHTTP", "OS.CheckRdmaDriver", "OS.EnableFIPS", "OS.EnableFirewall",
-        "OS.EnableFirewallPeriod", "OS.EnableRDMA", "OS.MonitorDhcpClientRestartPeriod", "OS.UpdateRdmaDriver",
+        "Debug.CgroupLogMetrics", "Debug.EnableAgentMemoryUsageCheck", "Debug.EnableRsmDowngrade",
+        "Debug.FirewallRulesLogPeriod", "Debug.SelfUpdateHotfixFrequency",
+        "Debug.SelfUpdateRegularFrequency", "DetectScvmmEnv", "Monitor.NetworkConfigurationChanges",
+        "Network.Metadata", "OS.AllowHTTP", "OS.CheckRdmaDriver", "OS.EnableFIPS",
+        "OS.EnableFirewall", "OS.EnableFirewallPeriod", "OS.EnableRDMA",
+        "OS.MonitorDhcpClientRestartPeriod", "OS.UpdateRdmaDriver",
     }
 )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Logs for support: what is taken, how it is packed, and the limits under which that happens."""
