@@ -193,14 +193,16 @@ def test_freebsd_encrypts_it_where_asked(ctx, declared, script, freebsd_swap):
     assert freebsd_swap.run(ctx).kind == "unchanged"
 
 
-def test_freebsd_row_80_swap_that_does_not_fit_is_refused(ctx, script, freebsd_swap, monkeypatch):
+@pytest.mark.row("provisioning", 80)
+def test_row_80_freebsd_swap_that_does_not_fit_is_refused(ctx, script, freebsd_swap, monkeypatch):
     monkeypatch.setattr(mounts, "free", lambda system, directory: 100 * 1024**2)
     with pytest.raises(DiskError, match="it would take 100 MiB and 100 MiB are free on /mnt/resource"):
         freebsd_swap.run(ctx)
     assert not ctx.system.exists(f"{POINT}/swapfile")
 
 
-def test_freebsd_row_83_swap_without_a_size_is_an_error(ctx, declared, freebsd_swap):
+@pytest.mark.row("provisioning", 83)
+def test_row_83_freebsd_swap_without_a_size_is_an_error(ctx, declared, freebsd_swap):
     declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=0", "freebsd", "14.1")
     with pytest.raises(DiskError, match="SwapSizeMB is 0"):
         freebsd_swap.run(ctx)

@@ -159,6 +159,7 @@ def test_row_70_a_size_without_one_is_skipped(module, ctx):
     assert ctx.fact("resource_disk.mount_point") is None
 
 
+@pytest.mark.row("field-demands", 129)
 def test_row_129_what_the_admin_switches_off_is_not_touched(module, ctx, declared, script, disk):
     declared("ResourceDisk.Format=n\nResourceDisk.Device=/dev/nonsense")
     assert module.run(ctx).message == "ResourceDisk.Format=n"
@@ -168,6 +169,7 @@ def test_row_129_what_the_admin_switches_off_is_not_touched(module, ctx, declare
     assert script.ran == [] and ctx.system.effects == []
 
 
+@pytest.mark.row("field-demands", 126)
 @pytest.mark.parametrize("named", ["/dev/disk/cloud/azure_resource-part1", "/dev/sdb1"])
 def test_row_126_one_owner_cloud_inits_disk_is_left_to_it(module, ctx, script, disk, put, named):
     put("/etc/fstab", f"# made by\n{named} /mnt auto defaults,nofail,comment=cloudconfig 0 2\n")
@@ -179,12 +181,14 @@ def test_row_126_one_owner_cloud_inits_disk_is_left_to_it(module, ctx, script, d
     assert script.ran == [] and ctx.system.effects == []
 
 
+@pytest.mark.row("field-demands", 126)
 def test_row_126_an_entry_of_cloud_init_for_another_disk_does_not_count(module, ctx, disk, put):
     put("/etc/fstab", "/dev/sdc1 /data auto defaults,nofail,comment=cloudconfig 0 2\n")
     assert module.run(ctx).kind == "changed"
     assert ctx.published["resource_disk"]["owner"] == "waagent"
 
 
+@pytest.mark.row("field-demands", 128)
 @pytest.mark.parametrize(
     ("entry", "told"),
     [("/dev/sdb1 /mnt/resource auto defaults,nofail 0 2", True),
@@ -198,6 +202,7 @@ def test_row_128_an_entry_by_a_name_that_changes_is_told_and_left(module, ctx, d
     assert file.read_text() == f"{entry}\n"
 
 
+@pytest.mark.row("field-demands", 122)
 def test_row_122_a_mapping_over_the_disk_that_is_mounted_is_used_as_it_is(module, ctx, script, disk, put):
     """A disk that somebody encrypted: dm-0 on its partition is mounted."""
     disk("TYPE=crypto_LUKS\n")
@@ -294,11 +299,13 @@ CREATE = ("mdadm", "--create", "/dev/md/waagent", "--run", "--level=0", "--raid-
 MEMBER = "TYPE=linux_raid_member\nLABEL=any:waagent\n"
 
 
+@pytest.mark.row("field-demands", 119)
 def test_row_119_of_several_disks_the_first_is_used_and_the_others_are_told(module, ctx, several):
     assert module.run(ctx).message == "made ext4 on /dev/nvme1n1p1 and mounted it on /mnt/resource"
     assert any("of 2 local disks /dev/nvme1n1 is used and /dev/nvme2n1 left" in note for note in ctx.notes)
 
 
+@pytest.mark.row("field-demands", 119)
 @pytest.mark.parametrize(("found", "verb"), [("", "--create"), (MEMBER, "--assemble")])
 def test_row_119_several_disks_become_one_where_asked(module, ctx, declared, several, script, program, found, verb):
     declared("ResourceDisk.Stripe=y")
@@ -308,6 +315,7 @@ def test_row_119_several_disks_become_one_where_asked(module, ctx, declared, sev
     assert [argv[1] for argv in script.ran if argv[0] == "mdadm"] == [verb]
 
 
+@pytest.mark.row("field-demands", 119)
 def test_row_119_an_array_that_runs_is_used(module, ctx, declared, several, script, put):
     declared("ResourceDisk.Stripe=y")
     several(MEMBER, MEMBER)
@@ -318,6 +326,7 @@ def test_row_119_an_array_that_runs_is_used(module, ctx, declared, several, scri
     assert not [argv for argv in script.ran if argv[0] == "mdadm"]
 
 
+@pytest.mark.row("field-demands", 119)
 @pytest.mark.parametrize(
     ("first", "second", "why"),
     [("TYPE=ext4\n", "", "/dev/nvme1n1 holds ext4"), ("", "PTTYPE=gpt\n", "/dev/nvme2n1 holds a gpt partition table"),
@@ -332,6 +341,7 @@ def test_row_119_disks_with_data_never_become_an_array(module, ctx, declared, se
     assert {argv[0] for argv in script.ran} == {"blkid"}
 
 
+@pytest.mark.row("field-demands", 119)
 def test_row_119_without_mdadm_nothing_is_begun(module, ctx, declared, several):
     declared("ResourceDisk.Stripe=y")
     with pytest.raises(DiskError, match=r"there is no mdadm; install it, or set ResourceDisk.Stripe=n"):
@@ -461,6 +471,7 @@ def test_swap_that_nobody_asked_for_or_has_no_place_is_not_made(ctx, declared, s
     assert script.ran == []
 
 
+@pytest.mark.row("field-demands", 121)
 def test_row_121_swap_does_not_ask_who_mounted_the_disk(module, ctx, declared, swap, disk, put):
     declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100\nResourceDisk.Format=n")
     put(f"{POINT}/x")
@@ -470,6 +481,7 @@ def test_row_121_swap_does_not_ask_who_mounted_the_disk(module, ctx, declared, s
     assert swap.run(ctx).message == "/mnt/resource/swapfile is in use, 100 MiB"
 
 
+@pytest.mark.row("field-demands", 122)
 def test_row_122_swap_goes_to_whatever_is_mounted_where_the_disk_should_be(ctx, declared, swap, disk, put):
     declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
     put(f"{POINT}/x")
@@ -477,6 +489,7 @@ def test_row_122_swap_goes_to_whatever_is_mounted_where_the_disk_should_be(ctx, 
     assert swap.run(ctx).message == "/mnt/resource/swapfile is in use, 100 MiB"
 
 
+@pytest.mark.row("field-demands", 123)
 def test_row_123_a_disk_that_is_mounted_late_gets_its_swap_then(module, ctx, declared, swap, disk, put, script):
     late = load_module("periodic/70-swap.py")
     declared("ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100")
@@ -501,6 +514,7 @@ def test_swap_is_not_put_below_a_mount_point_without_mount(ctx, declared, swap, 
 FALLBACK = "ResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB=100\nResourceDisk.SwapFallback=os"
 
 
+@pytest.mark.row("field-demands", 130)
 def test_row_130_without_a_disk_swap_goes_to_the_os_disk_only_where_asked(ctx, declared, swap, script):
     declared(FALLBACK.rpartition("\n")[0])
     assert swap.run(ctx).kind == "skipped"
@@ -508,6 +522,7 @@ def test_row_130_without_a_disk_swap_goes_to_the_os_disk_only_where_asked(ctx, d
     assert swap.run(ctx).message == "/var/lib/waagent/swapfile is in use, 100 MiB"
 
 
+@pytest.mark.row("field-demands", 130)
 def test_row_130_the_os_disk_keeps_half_of_its_room(ctx, declared, swap, script, monkeypatch):
     declared(FALLBACK)
     monkeypatch.setattr(mounts, "free", lambda system, directory: 199 * 1024 * 1024)
@@ -516,6 +531,7 @@ def test_row_130_the_os_disk_keeps_half_of_its_room(ctx, declared, swap, script,
     assert script.ran == []
 
 
+@pytest.mark.row("field-demands", 130)
 def test_row_130_the_os_disk_gets_its_room_back(module, ctx, declared, swap, script, put):
     declared(FALLBACK)
     swap.run(ctx)

@@ -7,8 +7,8 @@ content_of(head)                             blank, platform or other: from the 
 mount_or_make(…)                             mount it; what is blank or the platform's gets a file system first
 
 There is no sysfs and no blkid here: the kernel is asked by sysctl(8) and camcontrol(8), and what a disk holds is
-read from the disk. A partition with the platform's fresh NTFS, or nothing at all, may be formatted; anything else is
-left, also when it cannot be mounted.
+read from the disk. A partition with the platform's fresh NTFS, or nothing at all, may be formatted; anything else
+is left, also when it cannot be mounted.
 
 Source: provisioning 6.3.
 """

@@ -17,6 +17,7 @@ MKCONFIG = ("grub2-mkconfig", "-o", "/boot/grub2/grub.cfg")
 DEFAULT = 'GRUB_TIMEOUT=5\nGRUB_CMDLINE_LINUX_DEFAULT="quiet splash"\nGRUB_CMDLINE_LINUX="rhgb"\n'
 
 
+@pytest.mark.row("provisioning", 3)
 @pytest.mark.parametrize(
     ("distro", "version", "installed", "before", "after", "ran"),
     [
@@ -48,6 +49,7 @@ def test_row_12_3_the_console_is_set_in_grub_2(
 MENU = "default=0\ntitle One\n\troot (hd0,0)\n\tkernel /vmlinuz ro quiet\n\tinitrd /initrd\ntitle Two\n\tkernel /old ro\n"
 
 
+@pytest.mark.row("provisioning", 3)
 @pytest.mark.parametrize(("distro", "version"), [("rhel", "6.10"), ("sles", "11.4")])
 def test_row_12_3_the_console_is_set_in_every_entry_of_grub_1(system: System, put, tmp_path, distro, version) -> None:
     file = put("/boot/grub/menu.lst", MENU)

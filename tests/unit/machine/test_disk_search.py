@@ -74,6 +74,7 @@ def test_row_70_a_size_without_one_has_none(system: System, channel) -> None:
     assert disk_search.resource_disk(System(system.root)) is None
 
 
+@pytest.mark.row("field-demands", 124)
 def test_row_124_a_data_disk_is_named_by_its_logical_unit(system: System, channel) -> None:
     channel(SCSI_0, {"0": "sda", "1": "sdb", "3": "sdx"})
     channel(SCSI_1, {"0": "sdc", "3": "sdd"})
@@ -82,12 +83,14 @@ def test_row_124_a_data_disk_is_named_by_its_logical_unit(system: System, channe
         disk_search.resource_disk(system, "LUN=7")
 
 
+@pytest.mark.row("field-demands", 124)
 @pytest.mark.parametrize("named", ["LUN=", "LUN=b", "sdb", "LABEL=", "/etc/passwd"])
 def test_row_124_a_name_that_is_none_is_told(system: System, named: str) -> None:
     with pytest.raises(DiskError, match=f"ResourceDisk.Device={named} is no device, and none of LUN=number, LABEL=name"):
         disk_search.resource_disk(system, named)
 
 
+@pytest.mark.row("field-demands", 124)
 @pytest.mark.parametrize("link", ["/dev/disk/azure/scsi1/lun3", "/dev/disk/azure/data/by-lun/3"])
 def test_row_124_without_a_vmbus_udev_knows_the_logical_unit(system: System, put, link: str) -> None:
     put("/sys/block/nvme0n2/size", "41943040")
@@ -98,6 +101,7 @@ def test_row_124_without_a_vmbus_udev_knows_the_logical_unit(system: System, put
     assert disk_search.resource_disk(system, "LUN=3") == "/dev/nvme0n2"
 
 
+@pytest.mark.row("field-demands", 119)
 def test_row_119_sizes_with_several_local_disks_have_several_candidates(system: System, put) -> None:
     for name in ("nvme1n1", "nvme2n1"):
         put(f"/sys/block/{name}/device/model", "Microsoft NVMe Direct Disk v2\n")
@@ -105,6 +109,7 @@ def test_row_119_sizes_with_several_local_disks_have_several_candidates(system: 
     assert disk_search.candidates(system) == ["/dev/nvme1n1", "/dev/nvme2n1"]
 
 
+@pytest.mark.row("field-demands", 119)
 def test_row_119_a_local_nvme_disk_is_one_and_a_remote_one_is_not(system: System, put) -> None:
     for name, model in (("nvme0n1", "MSFT NVMe Accelerator v1.0"), ("nvme1n1", "Microsoft NVMe Direct Disk v2")):
         put(f"/sys/block/{name}/device/model", f"{model}        \n")
@@ -128,6 +133,7 @@ def test_the_disk_that_the_system_runs_from_is_never_it(system: System, channel,
         disk_search.resource_disk(system, "/dev/sdb")
 
 
+@pytest.mark.row("field-demands", 124)
 def test_row_124_the_admin_may_name_it_by_device_link_or_label(system: System, channel, put) -> None:
     channel(SCSI_1, {"7": "sdx"})
     put("/sys/block/sdx/sdx1/size")

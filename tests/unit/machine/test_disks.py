@@ -28,6 +28,7 @@ def many(*parts: tuple[str, str], table: str = "gpt") -> Contents:
     return Contents("/dev/sdb", table, "", False, listed, "")
 
 
+@pytest.mark.row("field-demands", 127)
 @pytest.mark.parametrize(
     ("contents", "wanted", "intended", "action", "partition", "filesystem"),
     [
