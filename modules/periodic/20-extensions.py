@@ -35,7 +35,7 @@ MODULE = Module(
     reads=(
         "Extensions.*", "Extension.LogDir", "Policy.PolicyFilePath", "Policy.Enabled", "Policy.DenyUserChanges",
         "EnableOverProvisioning", "CGroups.*", "HttpProxy.*", "OS.OpensslPath", "AutoUpdate.UpdateToLatestVersion",
-        "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation",
+        "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation", "Telemetry.Enabled",
     ),
     limit=86400.0,
     imports=(
@@ -112,6 +112,7 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
         package_wait=float(config.integer("Extensions.PackageManagerWait")),
         enforce_limits=config.switch("CGroups.Enabled") and config.switch("CGroups.EnforceLimits"),
         shims=config.switch("Extensions.PythonShims"),
+        telemetry=config.switch("Telemetry.Enabled"),
         unlimited=tuple(filter(None, (config.text("CGroups.Excluded") or "").lower().replace(" ", "").split(","))),
     )
 

@@ -64,6 +64,7 @@ def test_what_the_platform_does_not_take_now_waits(
     assert len(vm.reports.events(operation="Stage")) == 2
 
 
+@pytest.mark.row("field-demands", 172)
 def test_row_172_switched_off_nothing_is_sent_and_what_waits_goes(
     module: ModuleType, joined: Context, sim: Any  # noqa: F811
 ) -> None:

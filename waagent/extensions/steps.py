@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from waagent import events
 from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import commands, packages, quotas, signature
 from waagent.extensions import handler as handlers
@@ -34,6 +35,10 @@ from waagent.machine import package_locks
 from waagent.system import Effect, System
 
 NOT_RUN = "NOT_RUN"
+# What the platform calls the commands in events.
+EVENT_OF = {
+    "install": "Install", "enable": "Enable", "update": "Update", "disable": "Disable", "uninstall": "UnInstall",
+}  # fmt: skip
 SHIMS = "/usr/lib/waagent/data/python-shims"
 UPDATE_FAILED = 1008
 DEPENDENCY_WAIT = 90 * 60.0
@@ -48,6 +53,7 @@ class Rules:
     parallel: so many handlers of one level may run side by side. enforce_limits: whether the manifests' quotas are
     set; unlimited: parts of names of handlers that get none, in lower case. package_wait: seconds to wait before a
     command while the package manager is busy. shims: whether handlers in Python find what newer ones have dropped.
+    telemetry: whether events are kept for the platform's people.
     """
 
     enabled: bool = True
@@ -68,6 +74,7 @@ class Rules:
     unlimited: tuple[str, ...] = ()
     config_file: str = "/etc/waagent.conf"
     shims: bool = False
+    telemetry: bool = True
 
 
 class Steps:
@@ -278,11 +285,28 @@ class Steps:
             )  # fmt: skip
 
     def finished(self, operation: Operation, ended: Ended | None, seconds: float) -> None:
-        """Tell the hooks how a command has ended; None: it could not be started."""
+        """Tell the hooks, and the platform's people, how a command has ended; None: it could not be started."""
         result = "failed"
         if ended is not None:
             result = "timed-out" if ended.timed_out else "succeeded" if ended.status == 0 else "failed"
+        if self._rules.telemetry:
+            self._record(operation, ended, result, seconds)
         self._tell("extension-finished", operation, result=result, seconds=round(seconds, 1))
+
+    def _record(self, operation: Operation, ended: Ended | None, result: str, seconds: float) -> None:
+        """An event; what a command printed stays on the machine."""
+        how = f"{result}, exit status {ended.status}" if ended is not None and not ended.timed_out else result
+        named = f"{operation.verb} of {operation.instance}" if operation.instance else operation.verb
+        event = events.Event(
+            EVENT_OF.get(operation.verb, "Unknown"),
+            f"{named} {how}",
+            ok=result == "succeeded",
+            milliseconds=round(seconds * 1000),
+            name=operation.handler,
+            version=operation.version,
+            task="extensions",
+        )
+        events.record(self._system, self._layout.lib, event)
 
     def settle(self, pair: Pair, operation: Operation, command: Command, ended: Ended) -> None:
         """What the end of a command means. Raises ExtensionError when it failed and nothing tolerates that."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.cli.conftest import Waagent
 from tests.unit.runner.conftest import Machine
 from waagent import events
@@ -10,6 +12,7 @@ from waagent.events import Event
 LIB = "/var/lib/waagent"
 
 
+@pytest.mark.row("field-demands", 172)
 def test_row_172_what_waits_is_shown_as_it_would_be_sent(machine: Machine, waagent: Waagent) -> None:
     said = waagent("telemetry")
     assert said.status == 0 and said.out.splitlines() == ["telemetry is on", "0 events to be sent"]
@@ -24,6 +27,7 @@ def test_row_172_what_waits_is_shown_as_it_would_be_sent(machine: Machine, waage
     assert len(events.waiting(machine.system(), LIB)) == 2  # a look takes nothing away
 
 
+@pytest.mark.row("field-demands", 172)
 def test_row_172_switched_off_it_says_so(machine: Machine, waagent: Waagent) -> None:
     (machine.root / "etc/waagent.conf").write_text("Telemetry.Enabled=n\n")
     assert waagent("telemetry").out.startswith("telemetry is off")

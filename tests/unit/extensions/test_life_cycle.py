@@ -138,7 +138,7 @@ def test_12_a_handler_without_settings_gets_an_empty_file_and_no_extension_statu
 def test_13_14_what_the_goal_state_does_not_name_is_deleted_and_nothing_else(installed: Bed) -> None:
     installed.ran()
     for folder in ("events", "history", "Fabrikam.Other-2.0", "WALinuxAgent-2.15.0"):
-        os.makedirs(f"{installed.layout.lib}/{folder}")
+        os.makedirs(f"{installed.layout.lib}/{folder}", exist_ok=True)
     Path(installed.layout.lib, "ManagedIdentity-1").touch()
     Path(installed.layout.lib, "Contoso.Gone__1.0.zip").touch()
     installed.process()

@@ -70,6 +70,7 @@ def test_steps_that_work_every_minute_are_no_news(machine: Machine, name: str) -
     assert told(machine) == []
 
 
+@pytest.mark.row("field-demands", 172)
 def test_row_172_switched_off_nothing_is_written_down(machine: Machine) -> None:
     machine.module("vendor/local/10-one.py", "return changed('made it')")
     machine.run("local", conf="Telemetry.Enabled=n\n")

@@ -142,6 +142,7 @@ def test_a_link_in_place_of_the_folder_is_not_followed(system: System) -> None:
     assert told(system) == Collected() and system.listing("/etc/elsewhere") == ["1.json"]
 
 
+@pytest.mark.row("field-demands", 172)
 def test_row_172_switched_off_the_folders_are_emptied_and_nothing_is_kept(system: System) -> None:
     put(system, "1.json", event())
     collect(system, LOGS, LIB, wanted=False)
