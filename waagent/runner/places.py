@@ -25,6 +25,8 @@ STAGES = ("local", "network", "config", "final", "periodic")
 # Run by a verb of their own, when somebody asks for it.
 ON_DEMAND = ("deprovision",)
 EVERY_STAGE = (*STAGES, *ON_DEMAND)
+# Run again and again in one boot; what was found of them is kept meanwhile.
+REPEATED = ("periodic",)
 
 
 # Seconds that a program may take where its header says nothing; elsewhere a minute.

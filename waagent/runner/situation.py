@@ -20,24 +20,42 @@ if TYPE_CHECKING:
 
 def situation(system: System) -> tuple[DistroProfile, Config]:
     """Read both for the machine below the system's root. Raises ConfigError for a damaged shipped profile."""
-    from waagent import config, distro
-    from waagent.distro import cache
-
-    data = profiles_directory(system)
-    profile = distro.load(system.root, data)
-    if os.geteuid() == 0 and not system.planning:
-        cache.remember(system.quietly(), profile, data)
-    loaded = config.load(
-        system.root,
-        config.chosen(profile.text("configuration.file")),
-        profile.mapping("configuration.defaults"),
-        f"distro profile {profile.name}",
-    )
+    profile = _profile(system)
+    loaded = _config(system, profile)
     if os.environ.get(VERBOSE):
         loaded = loaded.but("Logs.Verbose", True, "-verbose")
     if loaded.switch("OS.EnableFIPS"):
         os.environ[FIPS] = "1"
     return profile, loaded
+
+
+def _profile(system: System) -> DistroProfile:
+    """The profile as it is kept, else of its files."""
+    from waagent.distro import cache
+    from waagent.distro.profile import resolve
+
+    data = profiles_directory(system)
+    profile = cache.remembered(system.root, data)
+    if profile is None:
+        made_from = cache.stamp(system.root, data)
+        profile = resolve(system.root, data)
+        cache.remember(system, profile, data, made_from)
+    return profile
+
+
+def _config(system: System, profile: DistroProfile) -> Config:
+    """The configuration as it is kept, else of its files."""
+    from waagent import config
+    from waagent.config import cache
+
+    main = config.chosen(profile.text("configuration.file"))
+    defaults, origin = profile.mapping("configuration.defaults"), f"distro profile {profile.name}"
+    made_from = cache.stamp(system.root, main, defaults, origin)
+    loaded = cache.remembered(system.root, made_from)
+    if loaded is None:
+        loaded = config.load(system.root, main, defaults, origin)
+        cache.remember(system, loaded, made_from)
+    return loaded
 
 
 def state_directory(system: System) -> str:

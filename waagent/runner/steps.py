@@ -75,6 +75,7 @@ class Listing:
     masked: tuple[Masked, ...] = ()
     refused: tuple[Refused, ...] = ()
     notes: tuple[str, ...] = ()
+    is_news: bool = True  # false where it is the one that an earlier pass of this boot found
 
 
 @dataclass

@@ -355,7 +355,7 @@ def test_the_cache_gives_the_same_profile(root: Path) -> None:
     for name in ("name", "id", "version", "names", "problems", "origins"):
         assert getattr(again, name) == getattr(fresh, name)
     assert again.as_dict() == fresh.as_dict()
-    assert (root / "run/waagent/profile.json").stat().st_mode & 0o777 == 0o600
+    assert (root / "run/waagent/kept/profile.json").stat().st_mode & 0o777 == 0o600
     assert not cache.remember(System(root), fresh, str(SHIPPED))
 
 
@@ -380,15 +380,15 @@ def test_the_cache_is_not_used_when_anything_changed(root: Path, data: Path) -> 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', "null", '{"format": 2}'])
 def test_a_damaged_cache_is_ignored(root: Path, text: str) -> None:
-    put(root / "run/waagent/profile.json", text)
+    put(root / "run/waagent/kept/profile.json", text)
     assert distro.load(str(root), str(SHIPPED)).name == "default"
 
 
 def test_a_cache_that_others_may_write_is_ignored(root: Path) -> None:
     kept(root, SHIPPED)
-    file = root / "run/waagent/profile.json"
+    file = root / "run/waagent/kept/profile.json"
     content = json.loads(file.read_text(encoding="utf-8"))
-    content["data"]["services"]["ssh"] = "evil"
+    content["value"]["data"]["services"]["ssh"] = "evil"
     file.write_text(json.dumps(content), encoding="utf-8")
     assert distro.load(str(root), str(SHIPPED)).text("services.ssh") == "evil"
     file.chmod(0o666)
