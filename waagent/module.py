@@ -16,6 +16,7 @@ of the library is private. docs/reference/module-api.md lists all of it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ API = 1
 
 FREQUENCIES = ("per-instance", "per-boot", "always", "once")
 FAILURE_RULES = ("continue", "stop")
+# A path that a shell and Python expand to the same names: no blanks, quotes or other signs of the shell.
+WATCHABLE = re.compile(r"(?!.*(//|/\.\.?(/|$)))/[A-Za-z0-9_.:@%+,=*?\[\]!/-]+")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Module:
     summary      one line for `waagent steps` and the docs
     frequency    per-instance (again for a new VM id), per-boot, always (each time the stage runs), once (per disk)
     every        periodic stage: seconds between runs, or the name of an option that holds them
+    watching     periodic stage: paths or patterns ("/sys/block/sd*/device/timeout"); when its period is over it runs
+                 only if a file has changed, come or gone since its last run, or that failed; once an hour anyway
     on           periodic stage: events that make it run ("goal-state")
     reads        options it reads, patterns allowed ("ResourceDisk.*"); for the docs and `config explain`
     when         facts that have to hold, "provisioning.by=waagent"; else it is skipped with that reason
@@ -56,6 +61,7 @@ class Module:
     summary: str
     frequency: str = "per-boot"
     every: str | int | None = None
+    watching: tuple[str, ...] = ()
     on: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     when: tuple[str, ...] = ()
@@ -73,6 +79,11 @@ class Module:
             raise ValueError(f"on_failure {self.on_failure!r} is not one of {', '.join(FAILURE_RULES)}")
         if self.limit <= 0:
             raise ValueError(f"limit {self.limit!r} is not a number of seconds above 0")
+        if self.watching and self.every is None:
+            raise ValueError("watching goes with every: how often the files are looked at")
+        for path in self.watching:
+            if not WATCHABLE.fullmatch(path):
+                raise ValueError(f"watching {path!r} is no absolute path or pattern in letters, digits and _.:@%+,=-")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ MODULE = Module(
     summary="Keep the time limit of disk requests",
     frequency="always",
     every="OS.RootDeviceScsiTimeoutPeriod",
+    watching=("/sys/block/sd*/device/timeout",),
     reads=("OS.RootDeviceScsiTimeout", "OS.RootDeviceScsiTimeoutPeriod"),
 )
 

@@ -16,6 +16,7 @@ MODULE = Module(
     summary="Remove rules that pin interface names",
     frequency="always",
     every="OS.RemovePersistentNetRulesPeriod",
+    watching=("/lib/udev/rules.d/75-persistent-net-generator.rules", "/etc/udev/rules.d/70-persistent-net.rules"),
     reads=("OS.RemovePersistentNetRulesPeriod", "Network.Manage"),
 )
 

@@ -5,7 +5,7 @@ header line near its top, a YAML flow mapping behind a comment sign:
 
     # waagent: {frequency: per-instance, limit: 30s, before: hostname, on-failure: stop}
 
-keys: summary, frequency, every, on, when, limit, on-failure, before, after, secrets, distros.
+keys: summary, frequency, every, watching, on, when, limit, on-failure, before, after, secrets, distros.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from waagent.runner import durations
 HEAD = 4096
 _HEADER = re.compile(rb"^[ \t]*(?:#|//|--|;|%)[ \t]*waagent:[ \t]*(\{.*\})[ \t]*\r?$", re.MULTILINE)
 KEYS = (
-    "summary", "frequency", "every", "on", "when", "limit", "on-failure", "before", "after", "secrets", "distros",
+    "summary", "frequency", "every", "watching", "on", "when", "limit", "on-failure", "before", "after", "secrets",
+    "distros",
 )  # fmt: skip
-_LISTS = ("on", "when", "secrets", "distros", "reads", "imports")
+_LISTS = ("watching", "on", "when", "secrets", "distros", "reads", "imports")
 
 
 class Declaration(NamedTuple):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from waagent.errors import StageError, WaagentError
 from waagent.instance.store import Store, find
 from waagent.module import Context, Module, StepResult
-from waagent.runner import definition, durations, libraries, periodic, program, python_step, steps
+from waagent.runner import definition, durations, kept_listing, libraries, periodic, program, python_step, steps
 from waagent.runner.child import run_child
 from waagent.runner.guard import Minded
 from waagent.runner.journal import Journal
@@ -83,8 +83,7 @@ def run_stage(
     minded: from guard.guarded(); when it says that a signal ended an earlier process, the stage goes on where that
     one was.
     """
-    stage, odd = definition.load(system, name)
-    listing = steps.discover(system, name)
+    stage, listing = kept_listing.find(system, name)
     missing = [step for step in wish.only if step not in {found.name for found in listing.steps}]
     if missing:
         raise StageError(f"stage {name} has no step {missing[0]!r}; see: waagent steps {name}")
@@ -93,8 +92,6 @@ def run_stage(
     with held(system, f"{name}.{wish.event}" if wish.event else name) as free:
         if not free:
             return StageOutcome(ALREADY_RUNNING, message=f"stage {name} is already running; not run twice")
-        if odd:
-            listing = replace(listing, notes=(odd, *listing.notes))
         return _Run(system, stage, listing, config, profile, wish, minded or Minded(_unwatched)).run()
 
 
@@ -138,7 +135,9 @@ class _Run:
         passes = {"timer": wish.event or "timer", "demand": stage.name}
         a_pass = passes.get(stage.runs, "")
         self.journal = Journal(system, self.lib, a_pass=a_pass, keep=bool(wish.only))
-        self.schedule = periodic.Schedule(system, config) if stage.runs == "timer" else None
+        self.schedule = None
+        if stage.runs == "timer":
+            self.schedule = periodic.Schedule(system, config, periodic.sources(config, stage.name))
         provisioned = system.exists(f"{self.lib}/provisioned")
         self.log = Log(
             system,
@@ -155,6 +154,8 @@ class _Run:
 
     def run(self) -> StageOutcome:
         """All steps in order; the journal is ended whatever happens, even by a signal."""
+        if self._is_idle():
+            return StageOutcome(0)
         state = "interrupted"
         former = signal.signal(signal.SIGTERM, _terminated)
         self.log.mask(_values(self.store.secrets))
@@ -170,7 +171,7 @@ class _Run:
                 self._hooks_of(self.wish.event, self.wish.event_data)
             state = "failed" if failed else "done"
         finally:
-            if self.schedule is not None:
+            if self.schedule is not None and not self.wish.event:
                 self.schedule.save(self.listing.steps)
             self.journal.end(state)
             if not self.wish.only:
@@ -180,18 +181,34 @@ class _Run:
             signal.signal(signal.SIGTERM, former)
         return StageOutcome(1 if failed else 0, self.records)
 
+    def _is_idle(self) -> bool:
+        """Whether this pass of the timer has nothing to do or to say. It then leaves no trace but for the timer."""
+        if self.schedule is None or self.wish.event or self.wish.only or self.minded.killed_by:
+            return False
+        try:
+            if self.listing.is_news and (self.listing.refused or self.listing.notes):
+                return False
+            if any(self._selected(step) for step in self.listing.steps):
+                return False
+        except StageError:
+            return False
+        self.schedule.save(self.listing.steps)
+        self.log.close()
+        return True
+
     def _introduce(self) -> None:
         """Say what is worth knowing before the first step."""
         if self.stage.order == 10:
             for problem in self.config.problems:
                 self.log.warning(str(problem))
+        tell = self.log.warning if self.listing.is_news else self.log.detail  # said once, not at every pass
         for refused in self.listing.refused:
-            self.log.warning(str(refused))
+            tell(str(refused))
             self.journal.remark("refused", str(refused))
         for masked in self.listing.masked:
             self.log.detail(f"{masked.name} is masked by {masked.by}")
         for note in self.listing.notes:
-            self.log.warning(note)
+            tell(note)
             self.journal.remark("notes", note)
 
     def _check_turn(self) -> None:
@@ -233,8 +250,9 @@ class _Run:
                 record.update(outcome="failed", message=told, reason="step invalid")
                 self.log.error(f"failed: {told}", record["name"])
                 self.journal.save()
-                if self.schedule is not None and not self.wish.event:
-                    self.schedule.ran(record["name"], failed=True)
+                for step in self.listing.steps:
+                    if self.schedule is not None and not self.wish.event and step.name == record["name"]:
+                        self.schedule.ran(step, failed=True)
             self.records.append(record)
             failed[record["name"]] = record["outcome"] == "failed"
         return failed
@@ -277,8 +295,12 @@ class _Run:
             self._account(record, 0.0)
             self.journal.step(record)
             self.log.detail(f"skipped: {reason}", step.name)
+            if self.schedule is not None and not self.wish.event:
+                self.schedule.left_out(step)
             return False
         self.journal.step(record)
+        if self.schedule is not None:
+            self.schedule.starts(step)
         report = self._execute(step)
         record.update(outcome=report.kind, message=self.log.hidden(report.message))
         if report.reason:
@@ -291,7 +313,7 @@ class _Run:
         self.journal.save()
         self.telling.step(record, former)
         if self.schedule is not None and not self.wish.event:
-            self.schedule.ran(step.name, report.kind == "failed")
+            self.schedule.ran(step, report.kind == "failed")
         for event, data in report.events:
             self._hooks_of(event, data)
         return report.kind == "failed"
