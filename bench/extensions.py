@@ -73,7 +73,7 @@ def main() -> int:
     with contextlib.ExitStack() as exits:
         agents = {"this": Agent(exits.enter_context(Bed()), args.handler)}
         if not args.alone:
-            agents["incumbent"] = _incumbent(exits, args.handler)
+            agents["incumbent"] = incumbent(exits, args.handler)
         for agent in agents.values():
             agent.boot()
         chance = random.Random(args.seed)
@@ -197,7 +197,7 @@ def _package(handler: float) -> bytes:
     return output.getvalue()
 
 
-def _incumbent(exits: contextlib.ExitStack, handler: float) -> Agent:
+def incumbent(exits: contextlib.ExitStack, handler: float) -> Agent:
     """Debian's WALinuxAgent in a guest that looks like a virtual machine to it."""
     bed = exits.enter_context(Bed(layers=[tree.base("bookworm", "waagent")]))
     exits.enter_context(Dhcp(bed.network, bed.directory))

@@ -308,7 +308,8 @@ def test_ten_thousand_polls_do_not_make_it_grow(
         settle(watcher, lib, stage, vm, "http://127.0.0.1/status?sig=x")
         (lib / "WireServerEndpoint").write_text(f"127.0.0.1:{port}:{port}")
         known = json.loads((lib / "goal-state.json").read_text())
-        known["known"]["endpoint"] = f"127.0.0.1:{port}:{port}"
+        place = f"127.0.0.1:{port}:{port}"
+        known["known"].update(endpoint=place, incarnation="1", container_id="c", config_name="n", instance_id="i")
         (lib / "goal-state.json").write_text(json.dumps(known))
         ran = subprocess.run(
             ["/usr/bin/python3", "-I", "-c", POLLS, str(TOP), str(lib), f"127.0.0.1:{port}", "10000"],

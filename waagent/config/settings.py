@@ -369,6 +369,10 @@ _NETWORK = _in(
         steps=("extensions",),
     ),
     _switch(
+        "Monitor.HostHealth", True, "Tell the platform every minute whether its host services answer",
+        listed=False, since="3.0.0", steps=("watcher",),
+    ),
+    _switch(
         "Monitor.NetworkConfigurationChanges", False, "Log changes of network interfaces", listed=False,
         steps=("environment",),
     ),

@@ -12,8 +12,8 @@ Source: wire-protocol 5.1, 5.2, 5.7.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -1,30 +1,45 @@
-"""What the host's services look like from here, minute by minute, and when that makes them unhealthy. Pure but for
-the file that remembers since when one has been failing.
+"""Whether the host's services work, as seen from this VM, and what the platform is told about it. Lean.
 
-    troubles = read(system)             {"GuestAgentPluginHeartbeat": 812.5}: since then, in seconds since boot
-    seen, troubles = judge(troubles, {PLUGIN: False, METADATA: True}, now)
-    write(system, troubles)
+    answered = {PLUGIN: plugin_answers(http, endpoint), METADATA: probe(http).healthy}
+    healthy, troubles = judge(troubles, answered, now)      troubles: since when one has been failing, in seconds
+    report(http, endpoint, healthy, descriptions)           one POST to the health service; raises FabricError
 
 A single failure says nothing: a service is reported unhealthy once it has failed for some minutes on end, and
-healthy again with its first good answer. The file lies in /run, so that nothing of it outlives the boot.
+healthy again with its first good answer. Each question is asked once, within a few seconds.
 
-Source: wire-protocol 5.7, guest-operations 5.3.
+    is_valid(metadata) -> "" or what is missing      whether the metadata are what the service should give
+
+Source: wire-protocol 3.2, 5.5, 5.7, guest-operations 5.3.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections import namedtuple
 
+from waagent import __version__
+from waagent.errors import FabricError, FabricRejected, FabricUnreachable
+from waagent.fabric import headers, health
+from waagent.fabric.endpoint import METADATA_SERVICE
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from waagent.system import System
+    from waagent.fabric.endpoint import Endpoint
+    from waagent.system.http import Http
 
 PLUGIN, METADATA = "GuestAgentPluginHeartbeat", "InstanceMetadataHeartbeat"
 # Seconds of failing on end after which a service is called unhealthy.
 PATIENCE: Mapping[str, float] = {PLUGIN: 300.0, METADATA: 180.0}
-FOLDER, PATH = "/run/waagent", "/run/waagent/host-health.json"
+HEARTBEAT_VERSION = "2018-02-01"
+HEALTH_SERVICE = "/HealthService"
+SIZE = 4 * 1024 * 1024
+TIMEOUT = 5.0
+
+
+# healthy is false only when the service itself is at fault, not when we cannot reach it.
+Health = namedtuple("Health", ("healthy", "description"), defaults=("",))
 
 
 def judge(
@@ -35,24 +50,80 @@ def judge(
     since: dict[str, float] = {}
     for name, good in answered.items():
         if not good:
-            # A time of the future is from before a boot that did not empty /run.
-            since[name] = min(troubles.get(name, now), now)
+            since[name] = troubles.get(name, now)
         healthy[name] = good or now - since[name] < PATIENCE[name]
     return healthy, since
 
 
-def read(system: System) -> dict[str, float]:
+def plugin_answers(http: Http, endpoint: Endpoint) -> bool:
     try:
-        found = json.loads(system.read_text(PATH))
-        return {name: float(found[name]) for name in PATIENCE if name in found}
-    except (OSError, ValueError, TypeError, RecursionError):
-        return {}
+        return http.request("GET", endpoint.plugin("/health"), timeout=TIMEOUT).good
+    except FabricError:
+        return False
 
 
-def write(system: System, troubles: Mapping[str, float]) -> None:
-    quiet = system.quietly()
-    if troubles:
-        quiet.make_directory(FOLDER)
-        quiet.write(PATH, json.dumps(dict(troubles)))
-    else:
-        quiet.remove(PATH)
+def probe(http: Http, *, service: str = METADATA_SERVICE) -> Health:
+    """Ask the metadata service; raises nothing."""
+    url = f"http://{service}/metadata/instance?api-version={HEARTBEAT_VERSION}"
+    sent = [("Metadata", "true"), ("User-Agent", f"waagent/{__version__}+health")]
+    try:
+        response = http.request("GET", url, sent, limit=SIZE, timeout=TIMEOUT)
+    except FabricUnreachable as error:
+        # Refused or unroutable is this VM's trouble; an answer that breaks off is the service's.
+        ours = error.facts.get("cause") in ("refused", "unreachable", "unresolved")
+        return Health(ours, error.message)
+    except FabricRejected as error:
+        return Health(True, error.message)
+    if response.status >= 500 or response.status == 410:
+        return Health(False, f"{response.status} {response.reason}")
+    if response.status != 200:
+        return Health(True, f"{response.status} {response.reason}")
+    try:
+        metadata = json.loads(response.body.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        return Health(False, "the answer is no JSON")
+    if not isinstance(metadata, dict):
+        return Health(False, "the answer is no JSON object")
+    missing = is_valid(metadata)
+    return Health(not missing, f"{missing} is missing" if missing else "")
+
+
+def is_valid(metadata: Mapping[str, object]) -> str:
+    """"" when the document has what the heartbeat looks for, else the name of the first part that is missing."""
+    network = _object(metadata.get("network"))
+    interface = _first(network.get("interface"))
+    address = _first(_object(interface.get("ipv4")).get("ipAddress"))
+    checks: tuple[tuple[str, object], ...] = (
+        ("network", network),
+        ("network.interface", interface),
+        ("network.interface[0].macAddress", interface.get("macAddress")),
+        ("network.interface[0].ipv4", interface.get("ipv4")),
+        ("network.interface[0].ipv4.ipAddress", address),
+        ("network.interface[0].ipv4.ipAddress[0].privateIpAddress", address.get("privateIpAddress")),
+    )
+    return next((name for name, value in checks if not value), "")
+
+
+def report(http: Http, endpoint: Endpoint, healthy: Mapping[str, bool], descriptions: Mapping[str, str]) -> None:
+    """Tell the health service. Raises FabricUnreachable or FabricRejected."""
+    seen = [
+        health.observation(name, healthy=good, value="" if good else descriptions.get(name, ""))
+        for name, good in healthy.items()
+    ]
+    url = endpoint.wire(HEALTH_SERVICE)
+    response = http.request("POST", url, [headers.JSON_BODY], health.observations(seen), timeout=TIMEOUT)
+    if not response.good:
+        raise FabricRejected(
+            f"cannot report on the host's health: {response.status} {response.reason} from {url}",
+            url=url,
+            status=response.status,
+        )
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def _first(value: object) -> Mapping[str, object]:
+    """The first object of a list."""
+    return next((entry for entry in value if isinstance(entry, dict)), {}) if isinstance(value, list) else {}

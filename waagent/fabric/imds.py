@@ -2,8 +2,7 @@
 
     metadata = fetch_instance(system, http)                    the whole document, as JSON
     facts(metadata) -> (public, secret)                        what the facts imds.* hold
-    is_valid(metadata) -> "" or what is missing                whether the service works, as the heartbeat judges it
-    probe(http) -> Health(healthy, description)                one heartbeat
+    is_valid, probe                                            of host_health.py: whether the service works
 
 The newest version that the service knows is used: 2021-08-01 with extended data, else older ones (400 says "not
 this version"). 404, 410, 429 and 5xx are asked again, within `total` seconds in all. The service is never asked
@@ -15,11 +14,11 @@ Source: wire-protocol 5.5, 10.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from waagent import __version__
-from waagent.errors import FabricError, FabricRejected, FabricUnreachable, GoalStateInvalid
+from waagent.errors import GoalStateInvalid
 from waagent.fabric.endpoint import METADATA_SERVICE
+from waagent.fabric.host_health import is_valid, probe
 from waagent.fabric.retry import Policy, persist, require
 
 if TYPE_CHECKING:
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
     from waagent.system import System
     from waagent.system.http import Http, Response
 
+__all__ = ["facts", "fetch_instance", "is_valid", "parse", "probe"]
+
 DOCUMENT = "the instance metadata"
 VERSIONS = ("2021-08-01&extended=true", "2019-06-01", "2018-02-01")
-HEARTBEAT_VERSION = "2018-02-01"
 SIZE = 4 * 1024 * 1024
 
 _COMPUTE = (
@@ -54,13 +54,6 @@ _COMPUTE = (
     "vmSize",
     "zone",
 )
-
-
-class Health(NamedTuple):
-    """healthy is false only when the service itself is at fault, not when we cannot reach it."""
-
-    healthy: bool
-    description: str = ""
 
 
 def fetch_instance(
@@ -116,45 +109,6 @@ def facts(metadata: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     public["interfaces"] = [_interface(entry) for entry in _objects(network.get("interface"))]
     secret = {"user_data": _text(compute["userData"])} if _text(compute.get("userData")) else {}
     return public, secret
-
-
-def is_valid(metadata: dict[str, Any]) -> str:
-    """"" when the document has what the heartbeat looks for, else the name of the first part that is missing."""
-    network = _object(metadata.get("network"))
-    interface = (_objects(network.get("interface")) or [{}])[0]
-    addresses = _objects(_object(interface.get("ipv4")).get("ipAddress"))
-    address = addresses[0].get("privateIpAddress") if addresses else None
-    checks: tuple[tuple[str, object], ...] = (
-        ("network", network),
-        ("network.interface", interface),
-        ("network.interface[0].macAddress", interface.get("macAddress")),
-        ("network.interface[0].ipv4", interface.get("ipv4")),
-        ("network.interface[0].ipv4.ipAddress", addresses),
-        ("network.interface[0].ipv4.ipAddress[0].privateIpAddress", address),
-    )
-    return next((name for name, value in checks if not value), "")
-
-
-def probe(http: Http, *, service: str = METADATA_SERVICE) -> Health:
-    """One heartbeat; raises nothing."""
-    url = f"http://{service}/metadata/instance?api-version={HEARTBEAT_VERSION}"
-    sent = [*_headers(), ("User-Agent", f"waagent/{__version__}+health")]
-    try:
-        response = http.request("GET", url, sent, limit=SIZE)
-        if response.status >= 500 or response.status == 410:
-            return Health(False, f"{response.status} {response.reason}")
-        missing = is_valid(parse(require(response, "fetch the instance metadata", url, (200,)).body))
-    except GoalStateInvalid as error:
-        return Health(False, error.message)
-    except FabricUnreachable as error:
-        # Refused or unroutable is this VM's trouble; an answer that breaks off is the service's.
-        ours = error.facts.get("cause") in ("refused", "unreachable", "unresolved")
-        return Health(ours, error.message)
-    except FabricRejected as error:
-        return Health(True, error.message)
-    except FabricError as error:
-        return Health(False, error.message)
-    return Health(not missing, f"{missing} is missing" if missing else "")
 
 
 def _headers() -> list[tuple[str, str]]:

@@ -2,10 +2,10 @@
 
 One turn, every Extensions.GoalStatePeriod seconds: ask the wire server and the host plugin whether anything has
 changed; if so, or if no worker has come to its end in this boot, or this process has not started any, and none is
-at work, start one; upload the status. When it began is in /run/waagent/agent-start: the handlers of extensions are
-enabled once more for each start of the agent.
+at work, start one; upload the status; once a minute say whether the host's services answer. When it began is in
+/run/waagent/agent-start: the handlers of extensions are enabled once more for each start of the agent.
 A worker that ends without settling the change is started again after 6, 12, 24, … up to 300 seconds. With
---keep-timer (no systemd) the periodic stage is started too whenever it is due.
+--keep-timer (no systemd) the periodic stage is started too, when it is due; that is asked twice a minute.
 
 LIB/disable_agent switches all of this off: the process says so and ends.
 
@@ -25,6 +25,7 @@ from waagent.fabric import poll
 from waagent.system.clock import Clock
 from waagent.system.http import Http
 from waagent.watcher import settings as settings_of
+from waagent.watcher.host_health import HostHealth
 from waagent.watcher.notify import Notifier
 from waagent.watcher.reporting import Reporter
 from waagent.watcher.worker import Worker, this_program
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
     from waagent.watcher.settings import Settings
 
-DUE = "/run/waagent/periodic.due"
+IS_DUE = "/usr/lib/waagent/periodic-due"
+ASK_EVERY = 30.0
 STARTED = "/run/waagent/agent-start"
 LONGEST_WAIT = 300.0
 TOLD_AGAIN = 6 * 3600.0
@@ -51,13 +53,14 @@ class Watcher:
         self.settings, self.keep_timer = settings, keep_timer
         self.http = Http(Clock())
         self.reporter = Reporter(self.http, settings)
+        self.host_health = HostHealth(self.http, settings)
         start = start or (lambda event: Worker(event, this_program()))
         self.worker, self.uploader = start("goal-state"), start("status")
         self.known = self._read_known()
         self._read_at = 0.0
         self._begun = False  # whether a worker was started by this process
         self._start_after, self._wait = 0.0, 0.0
-        self._upload_after = 0.0
+        self._upload_after = self._ask_timer_at = 0.0
         self._told: dict[str, float] = {}
 
     @property
@@ -82,8 +85,10 @@ class Watcher:
             self._recovered("poll")
         self._work(bool(polled.changed), polled.answered, now)
         self._report(now)
-        if self.keep_timer and _is_due():
-            self._spawn_timer()
+        self.host_health.turn(self.known, now)  # whether anybody listens changes nothing here
+        if self.keep_timer and now >= self._ask_timer_at:
+            self._ask_timer_at = now + ASK_EVERY
+            self._keep_timer()
 
     def _work(self, changed: bool, answered: bool, now: float) -> None:
         """Start a worker when one is wanted, none is at work, and it is not too soon after the last."""
@@ -139,7 +144,14 @@ class Watcher:
         except (OSError, WaagentError):
             return endpoints.WIRE_SERVER
 
-    def _spawn_timer(self) -> None:
+    def _keep_timer(self) -> None:
+        """Start the periodic stage when a step is due; without the program that tells, each time."""
+        try:
+            asked = os.posix_spawn(IS_DUE, [IS_DUE], os.environ)
+            if os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1]) != 0:
+                return
+        except OSError:
+            pass
         os.posix_spawn(sys.executable, [*this_program(), "stage", "periodic"], os.environ, setsid=True)
 
     def _tell(self, about: str, message: str, now: float) -> None:
@@ -212,11 +224,3 @@ def _sleep(seconds: float, notifier: Notifier) -> None:
         seconds -= step
         if seconds > 0:
             notifier.say("WATCHDOG=1")
-
-
-def _is_due() -> bool:
-    try:
-        with open(DUE, encoding="ascii") as stream:
-            return time.clock_gettime(time.CLOCK_BOOTTIME) >= float(stream.read())
-    except (OSError, ValueError):
-        return True

@@ -13,9 +13,10 @@ import sys
 class Settings:
     """period: seconds between polls; initial: the same before the first goal state is done; lib: state."""
 
-    __slots__ = ("extensions", "fast_track", "initial", "lib", "os_name", "os_version", "period")
+    __slots__ = ("extensions", "fast_track", "host_health", "initial", "lib", "os_name", "os_version", "period")
     extensions: bool
     fast_track: bool
+    host_health: bool
     initial: int
     lib: str
     os_name: str
@@ -29,7 +30,8 @@ class Settings:
 
 DISABLED_PERIOD = 300  # seconds, when extensions are switched off. Source: guest-operations 1.11
 DEFAULTS = Settings(
-    extensions=True, fast_track=True, initial=6, lib="/var/lib/waagent", os_name="Linux", os_version="", period=6
+    extensions=True, fast_track=True, host_health=True, initial=6, lib="/var/lib/waagent", os_name="Linux",
+    os_version="", period=6,
 )
 
 
@@ -75,6 +77,7 @@ def _load(root: str) -> dict[str, object]:
     return {
         "extensions": extensions,
         "fast_track": config.switch("Debug.EnableFastTrack"),
+        "host_health": config.switch("Monitor.HostHealth"),
         "initial": initial if extensions else DISABLED_PERIOD,
         "period": period if extensions else DISABLED_PERIOD,
         "lib": config.text("Lib.Dir") or DEFAULTS.lib,
