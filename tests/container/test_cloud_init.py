@@ -91,6 +91,7 @@ def test_cloud_init_does_it_and_our_steps_say_so(vm: Provisioned) -> None:
     assert [name for name, (outcome, _) in found.items() if outcome == "failed"] == []
 
 
+@pytest.mark.row("field-demands", 44)
 def test_the_owner_gets_what_was_asked_for_once(vm: Provisioned) -> None:
     asked = vm.bed.ssh("ada", vm.key, "id -un; hostname; cat /etc/asked-for")
     assert asked.out == "ada\nvm-cloud\nyes"
@@ -121,6 +122,7 @@ def test_the_units_of_both_make_no_cycle(vm: Provisioned) -> None:
     assert guest.succeed("systemctl list-units --state=failed --no-legend --plain 'waagent*' 'cloud-*'") == ""
 
 
+@pytest.mark.row("field-demands", 53)
 def test_nobody_waits_for_our_waiting(vm: Provisioned) -> None:
     """The step that waits is in the last stage, which nothing of the boot is ordered after."""
     guest = vm.bed.guest

@@ -94,6 +94,7 @@ def test_63_anything_but_yes_changes_nothing(first: First, answer: str) -> None:
     guest.succeed("systemctl is-active waagent.service")
 
 
+@pytest.mark.row("field-demands", 131, 134)
 @pytest.mark.row("provisioning", 64, 66)
 def test_64_66_deprovision_user_takes_everything_and_only_ada(first: First) -> None:
     guest = first.bed.guest

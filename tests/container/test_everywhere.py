@@ -34,6 +34,7 @@ def booted(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Bed:
     return bed
 
 
+@pytest.mark.row("field-demands", 49)
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_hook_runs_in_every_stage(booted: Bed, stage: str) -> None:
     booted.guest.wait_until_succeeds(f"grep -qx '{stage} mark' /root/marks-{stage}", timeout=60)

@@ -115,6 +115,7 @@ def due(vm: Connected) -> None:
     vm.bed.guest.succeed("rm -f /run/waagent/periodic.due; waagent stage periodic --only hostname --force", timeout=120)
 
 
+@pytest.mark.row("field-demands", 26, 30)
 def test_the_first_lease_has_the_name_that_the_owner_chose(vm: Connected) -> None:
     guest = vm.bed.guest
     vm.server.wait_for_name("born")
@@ -123,6 +124,7 @@ def test_the_first_lease_has_the_name_that_the_owner_chose(vm: Connected) -> Non
         assert vm.server.heard("DHCPACK") == 1
 
 
+@pytest.mark.row("field-demands", 18)
 def test_a_new_name_is_published_and_no_connection_is_cut(vm: Connected) -> None:
     guest, server = vm.bed.guest, vm.server
     guest.succeed(["systemd-run", "--quiet", "--unit=echo", "python3", "-c", ECHO])

@@ -91,6 +91,7 @@ def test_custom_data_is_saved_for_root_alone(vm: Provisioned) -> None:
     assert found in ("600:root", "400:root")
 
 
+@pytest.mark.row("field-demands", 155)
 def test_secrets_are_nowhere_they_could_be_read(vm: Provisioned) -> None:
     """Neither the password nor a private key in the log, the journal, or a file that others may read."""
     guest = vm.bed.guest

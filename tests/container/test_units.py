@@ -55,6 +55,7 @@ def test_stages_run_one_after_another(booted: Bed) -> None:
         assert 0 < ended <= started, f"{later} started before {earlier} had ended"
 
 
+@pytest.mark.row("field-demands", 45, 59)
 def test_local_ends_before_the_network_and_before_sshd(booted: Bed) -> None:
     ended = monotonic(booted, "waagent-local.service", "ExecMainExit")
     assert ended <= monotonic(booted, "systemd-networkd.service", "ExecMainStart")

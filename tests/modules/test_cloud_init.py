@@ -83,6 +83,7 @@ def test_it_is_waited_for_both_and_said(module, ctx, put, instance, clock, progr
     assert [note.split(" after ")[1] for note in said] == ["20 s", "40 s", "80 s"]
 
 
+@pytest.mark.row("field-demands", 53, 54)
 @pytest.mark.row("provisioning", 61)
 def test_row_61_the_document_never_comes(module, ctx, clock, put):
     put("/run/cloud-init/result.json", '{"v1": {"datasource": null, "errors": ["no datasource"]}}')

@@ -254,6 +254,7 @@ def test_mounted_image_whose_name_needs_the_running_system(image: Callable[..., 
         made.run("hostname", Request(offline=True))
 
 
+@pytest.mark.row("field-demands", 51)
 def test_host_keys_stay_where_the_option_says_so(image: Callable[..., Image], put: Put) -> None:
     made = image(conf="Provisioning.RegenerateSshHostKeyPair=n\n")
     key = put("/etc/ssh/ssh_host_rsa_key", "k")
@@ -355,6 +356,7 @@ def test_home_whose_account_went_before_the_power_did_goes_too(image: Callable[.
     assert made.has("/home/bobby/x")
 
 
+@pytest.mark.row("field-demands", 135)
 @pytest.mark.row("provisioning", 67)
 @pytest.mark.parametrize(
     ("distro", "version", "link", "gone", "kept"),
@@ -427,6 +429,7 @@ def test_5_2_15_16_units_that_agents_made(image: Callable[..., Image], put: Put)
     assert admins.exists()
 
 
+@pytest.mark.row("field-demands", 133)
 def test_cloud_init_is_asked_to_forget(image: Callable[..., Image], put: Put) -> None:
     made = image()
     assert made.run("cloud-init").kind == "skipped"

@@ -101,6 +101,7 @@ def test_leases_and_questions_do_not_count_where_dhcp_is_off(
         module.run(joined)
 
 
+@pytest.mark.row("field-demands", 95)
 @pytest.mark.row("provisioning", 90)
 @pytest.mark.wire("1.1/rounds")
 @pytest.mark.parametrize(("marker", "patience"), [(VM_ID, 20), (VM_ID.upper(), 20), ("another", 300), (None, 300)])

@@ -57,6 +57,7 @@ def test_the_outcome_counts_failures_and_notes_why(module, ctx, goal_state):
     assert any("it makes no sense" in note for note in ctx.notes)
 
 
+@pytest.mark.row("field-demands", 52)
 @pytest.mark.row("extensions", 73)
 def test_73_cloud_init_is_awaited_once_in_a_boot_and_whatever_it_says(module, declared, goal_state, script):
     goal_state(Handler("Contoso.Bad", "1.0", invalid="x"))

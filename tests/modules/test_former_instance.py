@@ -27,6 +27,7 @@ STAYS = (
 )  # fmt: skip
 
 
+@pytest.mark.row("field-demands", 136)
 @pytest.mark.row("provisioning", 58)
 def test_58_disk_that_was_another_vm(module, ctx, put):
     real = {path: put(path, '{"version": 1}') for path in (*GOES, *STAYS)}

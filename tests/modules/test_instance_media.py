@@ -75,6 +75,7 @@ def test_the_copy_is_redacted_and_only_roots(module, ctx, disc):
     assert "pass-of-12345" not in str(ctx.system.effects)
 
 
+@pytest.mark.row("field-demands", 99)
 @pytest.mark.row("provisioning", 19)
 def test_row_19_no_device_is_an_error_that_lists_what_there_is(module, ctx, put, clock):
     put("/dev/null")
@@ -93,6 +94,7 @@ def test_row_20_a_disc_that_cannot_be_mounted_is_tried_every_five_seconds(module
     assert clock.naps == [5.0] * 5
 
 
+@pytest.mark.row("field-demands", 98)
 def test_a_disc_that_becomes_readable_after_ten_seconds_is_read(module, ctx, script, put, clock):
     put("/dev/sr0")
     tries = []
@@ -108,6 +110,7 @@ def test_a_disc_that_becomes_readable_after_ten_seconds_is_read(module, ctx, scr
     assert clock.seconds == 10
 
 
+@pytest.mark.row("field-demands", 97)
 @pytest.mark.row("provisioning", 21)
 def test_row_21_a_disc_mounted_elsewhere_is_read_there_and_stays(module, ctx, script, put):
     put("/dev/sr0")
@@ -202,6 +205,7 @@ def test_a_disk_attached_to_a_new_vm_without_a_disc_stays_as_it_is(module, ctx, 
     assert clock.seconds <= 5
 
 
+@pytest.mark.row("field-demands", 55)
 def test_a_machine_outside_of_azure_without_a_medium_is_left_alone_at_once(module, ctx, clock):
     ctx.facts["vm"]["azure"] = False
     assert module.run(ctx).kind == "skipped"

@@ -131,6 +131,7 @@ def failed(ended: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     return {name: how for name, how in ended.items() if how[0] == "failed"}
 
 
+@pytest.mark.row("field-demands", 138, 155)
 def test_a_new_machine_is_provisioned_and_no_file_keeps_the_password(machine: Machine) -> None:
     ended = machine.boot()
     assert failed(ended) == {}

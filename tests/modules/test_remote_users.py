@@ -226,6 +226,7 @@ def test_similar_names_keep_their_rules(module: ModuleType, ctx_of: Context, mac
     assert ctx_of.system.read_text(RULES).splitlines()[1:] == ["jit2 ALL=(ALL) ALL"]
 
 
+@pytest.mark.row("field-demands", 71, 72)
 def test_policy_lets_nobody_in_and_everybody_out(
     module: ModuleType, ctx_of: Context, declared: Any, machine: Accounts, publish: Any
 ) -> None:

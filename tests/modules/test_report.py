@@ -18,6 +18,7 @@ from waagent.provisioning import kvp
 MODULE = "final/90-report.py"
 
 
+@pytest.mark.row("field-demands", 91)
 @pytest.mark.wire("5.1/Ready", "8.2/provisioned")
 def test_ready_then_silence(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     joined.secret_facts["ovf"] = {"password": "s3cret"}
@@ -35,6 +36,7 @@ def test_ready_then_silence(module: ModuleType, joined: Context, vm: Any) -> Non
     assert joined.system.effects == []
 
 
+@pytest.mark.row("field-demands", 89)
 @pytest.mark.wire("5.1/ProvisioningFailed")
 def test_the_first_essential_failure(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     joined.boot = (HARMLESS, FAILED)
@@ -90,6 +92,7 @@ def test_an_empty_marker_and_that_of_another_vm_are_replaced(
     assert marker(joined) == VM_ID
 
 
+@pytest.mark.row("field-demands", 96)
 @pytest.mark.wire("5.1/Ready")
 def test_switched_off_is_ready_at_each_boot(module: ModuleType, joined: Context, vm: Any) -> None:  # noqa: F811
     joined.facts["provisioning"]["by"] = "disabled"
@@ -124,6 +127,7 @@ def test_a_wire_server_that_is_away(module: ModuleType, joined: Context, vm: Any
     assert joined.published_secrets == {}
 
 
+@pytest.mark.row("field-demands", 90)
 @pytest.mark.parametrize("boot", [(), (FAILED,)])
 def test_the_host_is_told_without_a_network(
     module: ModuleType, joined: Context, put: Any, sim: Any, boot: tuple[Any, ...]  # noqa: F811

@@ -108,6 +108,7 @@ def test_row_74_bad_mount_options_never_format(module, ctx, declared, script, di
     assert not did(script, *MKFS)
 
 
+@pytest.mark.row("field-demands", 60)
 @pytest.mark.row("provisioning", 75)
 def test_row_75_a_disk_mounted_elsewhere_is_used_there(module, ctx, script, disk, put):
     put("/scratch/x")

@@ -73,6 +73,7 @@ def test_boot_stage_stays_active_and_pulls_in_the_one_before_it_without_needing_
         assert f"waagent-{before}.service" in unit.words("Unit", "Wants")
 
 
+@pytest.mark.row("field-demands", 45, 46, 57, 61)
 def test_local_stage_is_over_before_anything_lets_a_person_in() -> None:
     before = Unit("waagent-local.service").words("Unit", "Before")
     assert {"network-pre.target", "ssh.service", "ssh.socket", "sshd.service", "sshd.socket"} <= set(before)

@@ -47,6 +47,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
 
 
+@pytest.mark.row("field-demands", 132)
 def test_dry_run_lists_and_changes_nothing(used: Machine, waagent: Waagent) -> None:
     before = tree(used.root)
     said = waagent("deprovision", "--dry-run")
@@ -77,6 +78,7 @@ def test_63_anything_but_yes_ends_quietly(
     assert (used.root / "var/lib/waagent/instances/one/public.json").exists()
 
 
+@pytest.mark.row("field-demands", 137)
 @pytest.mark.row("provisioning", 63)
 def test_63_no_answer_is_a_failure_that_changes_nothing(
     used: Machine, waagent: Waagent, monkeypatch: pytest.MonkeyPatch
@@ -107,6 +109,7 @@ def test_yes_proceeds(used: Machine, waagent: Waagent, monkeypatch: pytest.Monke
     assert not (used.root / "etc/ssh/ssh_host_rsa_key").exists()
 
 
+@pytest.mark.row("field-demands", 137)
 @pytest.mark.row("provisioning", 64)
 def test_64_warnings_come_in_order_and_force_does_not_ask(used: Machine, waagent: Waagent) -> None:
     said = waagent("deprovision", "--force")

@@ -21,6 +21,7 @@ PAGES = sorted((TOP / "docs").rglob("*.md")) + [TOP / "hooks/README.md"]
 WORDS_OF_OTHERS = re.compile(r"\b(TODO|FIXME|seamless\w*|blazing\w*|powerful|simply)\b", re.IGNORECASE)
 
 
+@pytest.mark.row("field-demands", 56)
 def test_the_reference_is_up_to_date() -> None:
     ran = subprocess.run([sys.executable, "script/generate-reference", "--check"], cwd=TOP, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout + ran.stderr
@@ -62,6 +63,7 @@ def test_the_words_are_ours(page: Path) -> None:
     assert found is None or page.name == "simulator.md", f"{page}: {found}"
 
 
+@pytest.mark.row("field-demands", 92)
 def test_every_reason_that_the_engine_gives_is_listed() -> None:
     listed = (TOP / "docs/reference/errors.md").read_text()
     known = {thing.reason for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, errors.WaagentError)}

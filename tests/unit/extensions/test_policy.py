@@ -135,6 +135,7 @@ def test_the_file_is_read_from_the_machine(system: System) -> None:
         policy.read(system, PATH)
 
 
+@pytest.mark.row("field-demands", 71, 72)
 @pytest.mark.row("field-demands", 71)
 def test_row_71_user_changes_can_be_denied(bed: Bed) -> None:
     bed.rules = Rules(deny_user_changes=True)

@@ -49,6 +49,7 @@ def test_one_kind_replaces_all_others(keygen: System, put, kind: str) -> None:
     assert (folder / f"ssh_host_{kind}_key.pub").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.row("field-demands", 50)
 @pytest.mark.row("provisioning", 54)
 def test_row_54_auto_makes_all_that_ssh_keygen_makes(keygen: System) -> None:
     kinds = {key.kind for key in host_keys.regenerate(keygen, DIR, "auto")}
@@ -76,6 +77,7 @@ def test_row_54_an_unknown_kind_names_those_there_are(keygen: System) -> None:
         host_keys.regenerate(keygen, DIR, "foo")
 
 
+@pytest.mark.row("field-demands", 47)
 def test_a_failure_leaves_the_old_keys(system: System, script: Script, put, program) -> None:
     program("ssh-keygen")
     old = put("/etc/ssh/ssh_host_dsa_key", "old")
@@ -93,6 +95,7 @@ def test_without_ssh_keygen_it_says_what_to_install(system: System, put) -> None
         host_keys.regenerate(system, DIR, "rsa")
 
 
+@pytest.mark.row("field-demands", 48)
 def test_what_a_killed_run_left_in_the_workshop_does_not_disturb(keygen: System, put) -> None:
     put(f"{host_keys.WORKSHOP}/ssh_host_ed25519_key", "half")
     assert len(host_keys.regenerate(keygen, DIR, "ed25519")) == 1

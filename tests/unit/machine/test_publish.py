@@ -91,6 +91,7 @@ def networkmanager(script: Script, program):
     return state
 
 
+@pytest.mark.row("field-demands", 18, 31)
 def test_networkd_configures_the_link_anew(run, networkd, script):
     assert run().told
     assert script.ran == [NETWORKD, RECONFIGURE]
@@ -118,6 +119,7 @@ def test_rows_21_and_27_networkd_that_is_there_and_has_not_the_link_is_passed_ov
     assert script.ran == [("pidof", "dhclient")]
 
 
+@pytest.mark.row("field-demands", 18, 20, 31)
 @pytest.mark.row("field-demands", 25)
 def test_row_25_networkmanager_requests_the_lease_again_and_is_not_restarted(run, networkmanager, script):
     assert run("rhel", "9.4").told
@@ -133,6 +135,7 @@ def test_row_93_a_device_that_went_away_is_connected_again(run, networkmanager, 
     assert script.ran[-1] == connect
 
 
+@pytest.mark.row("field-demands", 19, 20)
 def test_a_device_that_is_being_activated_is_waited_for(run, networkmanager, script):
     networkmanager("50 (connecting (configuring))")
     script.on(*STATE, stdout="70 (connecting)\n", effect=lambda: networkmanager("100 (connected)"))
@@ -154,6 +157,7 @@ def test_ifcfg_has_the_name_too(run, networkmanager, put, system):
     assert not run("rhel", "8.4", fresh=True).told
 
 
+@pytest.mark.row("field-demands", 22)
 def test_wicked_brings_the_interface_up_without_going_down(run, put, program, process, script):
     program("wicked")
     process(700, "/usr/lib/wicked/bin/wickedd-dhcp4", "--foreground")
@@ -164,6 +168,7 @@ def test_wicked_brings_the_interface_up_without_going_down(run, put, program, pr
     assert script.ran == [("wicked", "ifup", "eth0")]
 
 
+@pytest.mark.row("field-demands", 22)
 def test_dhcpcd_is_told_to_send_the_name(run, put, process, script, system):
     process(799, "dhcpcd: [privileged proxy]", comm="dhcpcd")
     process(800, "dhcpcd: [manager] [ip4]", comm="dhcpcd")
@@ -214,6 +219,7 @@ def test_apparmor_s_profile_of_dhclient_is_stepped_out_of(run, put, process, scr
     assert script.ran[0] == argv
 
 
+@pytest.mark.row("field-demands", 22)
 def test_a_second_udhcpc_asks_as_the_same_client(run, process, script):
     process(901, "udhcpc", "-n", "-R", "-p", "/run/udhcpc.eth0.pid", "-i", "eth0", "-C", "-x", "hostname:old")
     argv = ("udhcpc", "-f", "-q", "-n", "-i", "eth0", "-s", "/usr/bin/true", "-C", "-x", "hostname:web-01")
@@ -235,6 +241,7 @@ def test_the_last_resort_is_for_clients_that_nobody_knows(run, script, program):
     assert script.ran[-1] == ("/etc/rc.d/dhclient", "restart", "eth0")
 
 
+@pytest.mark.row("field-demands", 28, 58)
 def test_without_any_client_nothing_is_cut(run, script):
     script.on("pidof", "dhclient", status=1)
     assert not run().told

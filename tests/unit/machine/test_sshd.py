@@ -47,6 +47,7 @@ def test_the_second_time_nothing_changes(system: System, profile, put) -> None:
     assert system.effects == []
 
 
+@pytest.mark.row("field-demands", 157)
 @pytest.mark.row("provisioning", 45)
 @pytest.mark.parametrize("wanted", [NO, YES])
 @pytest.mark.parametrize("other", ["10-hardening.conf", "50-cloud-init.conf"])
@@ -88,6 +89,7 @@ def test_an_early_drop_in_of_ours_goes_when_it_is_not_needed_any_more(system: Sy
     assert not system.exists(FIRST)
 
 
+@pytest.mark.row("field-demands", 157)
 @pytest.mark.row("provisioning", 43)
 def test_row_43_without_the_keyword_lines_go_before_the_match_block(system: System, profile, put) -> None:
     main = put(MAIN, "Port 22\n\nMatch User bob\n    PasswordAuthentication yes\n")
@@ -134,6 +136,7 @@ def test_distributions_that_own_their_sshd_are_edited_only_by_drop_in(system: Sy
     assert values(system)["passwordauthentication"] == "no"
 
 
+@pytest.mark.row("field-demands", 157)
 def test_settings_that_sshd_refuses_never_get_into_place(
     system: System, script: Script, profile, put, program
 ) -> None:

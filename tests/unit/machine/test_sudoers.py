@@ -29,6 +29,7 @@ def lines(path: Path) -> list[str]:
     return [line for line in path.read_text().splitlines() if not line.startswith("#")]
 
 
+@pytest.mark.row("field-demands", 156)
 @pytest.mark.row("provisioning", 33)
 @pytest.mark.parametrize(("ask", "rule"), [(True, "ada ALL=(ALL) ALL"), (False, "ada ALL=(ALL) NOPASSWD: ALL")])
 def test_row_33_a_user_gets_one_rule(system: System, profile, rules: Path, ask: bool, rule: str) -> None:
@@ -37,6 +38,7 @@ def test_row_33_a_user_gets_one_rule(system: System, profile, rules: Path, ask: 
     assert rules.stat().st_mode & 0o777 == 0o440
 
 
+@pytest.mark.row("field-demands", 156)
 @pytest.mark.row("provisioning", 41)
 def test_row_41_the_same_rule_is_not_repeated(system: System, profile, rules: Path) -> None:
     sudoers.allow(system, profile, DIRECTORY, "ada", ask=True)
@@ -83,6 +85,7 @@ def test_without_sudo_no_main_file_is_invented(system: System, profile) -> None:
     assert not system.exists("/etc/sudoers")
 
 
+@pytest.mark.row("field-demands", 156)
 def test_rules_that_visudo_refuses_never_get_into_place(
     system: System, script: Script, profile, rules: Path, program
 ) -> None:
