@@ -57,6 +57,7 @@ FILES = (
     ("data/systemd/*.target", UNITS, 0o644),
     ("data/systemd/*.slice", UNITS, 0o644),
     ("data/systemd/periodic-due", VENDOR, 0o755),
+    ("data/systemd/firewall-at-boot", VENDOR, 0o755),
     ("data/udev/*.rules", "/usr/lib/udev/rules.d", 0o644),
     ("data/logrotate/waagent", "/etc/logrotate.d", 0o644),
     ("docs/man/*.8", "/usr/share/man/man8", 0o644),

@@ -561,11 +561,7 @@ WITHOUT_EFFECT = frozenset(
         "Debug.AgentCpuThrottledTimeThreshold", "Debug.AgentMemoryQuota", "Debug.CgroupCheckPeriod",
         "Debug.CgroupDisableOnProcessCheckFailure", "Debug.CgroupDisableOnQuotaCheckFailure",
         "Debug.CgroupLogMetrics", "Debug.EnableAgentMemoryUsageCheck", "Debug.EnableRsmDowngrade",
-        "Debug.FirewallRulesLogPeriod", "Debug.SelfUpdateHotfixFrequency",
-        "Debug.SelfUpdateRegularFrequency", "DetectScvmmEnv", "Monitor.NetworkConfigurationChanges",
-        "Network.Metadata", "OS.AllowHTTP", "OS.CheckRdmaDriver", "OS.EnableFIPS",
-        "OS.EnableFirewall", "OS.EnableFirewallPeriod", "OS.EnableRDMA",
-        "OS.MonitorDhcpClientRestartPeriod", "OS.UpdateRdmaDriver",
+        "Debug.SelfUpdateHotfixFrequency", "Debug.SelfUpdateRegularFrequency", "OS.AllowHTTP",
     }
 )  # fmt: skip
 

@@ -4,6 +4,9 @@
     ensure(system, profile, address, uid)   true if rules were set; FirewallError when no tool can
     remove(system, profile, address, uid)   ours only, of every tool; true if any were there
     persist(system, profile, address, uid)  permanent rules of a running firewalld; false where none runs
+    firewalld_runs(system)                  listing(system, profile)    the rules in the tool's own words
+
+What brings the rules back at the next boot is firewall_boot.py, whether they work firewall_probe.py.
 
 Nothing but our own is ever touched: with nft that is one table, with iptables three rules in the table
 `security`, which nobody else uses. Connections that exist are not cut: only new and invalid ones are dropped.
@@ -83,14 +86,14 @@ def remove(system: System, profile: DistroProfile, address: str, uid: int = 0) -
         removed = True
     if system.which("iptables"):
         removed = _iptables_remove(system, address, uid) or removed
-    if _firewalld_runs(system):
+    if firewalld_runs(system):
         removed = _firewalld_remove(system, address, uid) or removed
     return removed
 
 
 def persist(system: System, profile: DistroProfile, address: str, uid: int = 0) -> bool:
     """Have the permanent rules of firewalld, if it runs; true if they were added. Raises FirewallError."""
-    if "firewalld" not in profile.texts("firewall.persist") or not _firewalld_runs(system):
+    if "firewalld" not in profile.texts("firewall.persist") or not firewalld_runs(system):
         return False
     rules = iptables_rules(address, uid)
     old = ("-t", "security", "-I", *rules["accept DNS"])
@@ -120,6 +123,16 @@ def tool(system: System, profile: DistroProfile) -> str:
         if ask is not None and system.which(name) and system.run(*ask, reads=True, ok=None).status == 0:
             return name
     return ""
+
+
+def listing(system: System, profile: DistroProfile) -> str:
+    """For people; "" when there is nothing."""
+    asks = {
+        "nft": ("nft", "list", "table", "ip", TABLE),
+        "iptables": ("iptables", "-t", "security", "-L", "OUTPUT", "-nxv"),
+    }
+    name = tool(system, profile)
+    return system.run(*asks[name], reads=True, ok=None).stdout.rstrip() if name else ""
 
 
 def nft_script(address: str, uid: int) -> str:
@@ -232,7 +245,7 @@ def _iptables(system: System) -> tuple[str, ...]:
     return ("iptables", "-t", "security") if old else ("iptables", "-w", "-t", "security")
 
 
-def _firewalld_runs(system: System) -> bool:
+def firewalld_runs(system: System) -> bool:
     if system.which("firewall-cmd") is None:
         return False
     answer = system.run("firewall-cmd", "--state", reads=True, ok=None)

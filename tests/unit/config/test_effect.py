@@ -33,8 +33,8 @@ def test_every_option_is_read_somewhere_or_says_that_it_has_no_effect() -> None:
 
 
 def test_the_pages_say_so() -> None:
-    assert "no effect in this version" in render.sample().split("OS.EnableFirewall=")[0].rsplit("#", 1)[1]
-    assert "effect:   none in this version" in render.explain("OS.EnableFirewall")
+    assert "no effect in this version" in render.sample().split("OS.AllowHTTP=")[0].rsplit("#", 2)[1]
+    assert "effect:   none in this version" in render.explain("OS.AllowHTTP")
     assert "effect:" not in render.explain("Extensions.GoalStatePeriod")
 
 

@@ -1,0 +1,43 @@
+"""Let only root talk to the wire server: it hands out the machine's secrets to whoever asks.
+
+With nft the rules are one table of our own, with iptables three rules in a table that nobody else uses; whatever
+rules the administrator has are neither read nor changed, connections that exist are not cut. DNS is for everybody,
+and what the platform's load balancer asks this machine is answered. At the next boot the rules are there before the
+network.
+
+Reads     OS.EnableFirewall
+Changes   the table walinuxagent of nft, or three rules in the table security of iptables;
+          /var/lib/waagent/firewall.*, or the permanent rules of a running firewalld
+Skips     when OS.EnableFirewall=n (what is there stays: waagent firewall --remove), where nothing on this system
+          can filter, where nobody provisions
+Fails     FirewallError; the periodic step firewall tries again
+"""
+
+from __future__ import annotations
+
+from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
+from waagent.provisioning import report, wire_guard
+
+MODULE = Module(
+    summary="Let only root talk to the wire server",
+    frequency="always",
+    reads=("OS.EnableFirewall",),
+    limit=60.0,
+)
+
+
+def run(ctx: Context) -> Outcome:
+    if not ctx.config.switch("OS.EnableFirewall"):
+        return skipped("OS.EnableFirewall=n")
+    if ctx.fact("provisioning.by") == report.NOBODY:
+        return skipped("this is no Azure VM")
+    address = wire_guard.address(ctx.fact("fabric.endpoint"))
+    if address is None:
+        return skipped(f"{ctx.fact('fabric.endpoint')} is no address of the platform")
+    guarded = wire_guard.have(ctx.system, ctx.profile, address)
+    if not guarded.tool:
+        why = wire_guard.no_tool(ctx.profile)
+        ctx.note(f"every account of this machine can talk to {address}: {why}")
+        return skipped(why)
+    told = f"only root may talk to {address} ({guarded.tool})"
+    return changed(told) if guarded.changed else unchanged(told)
