@@ -1,5 +1,8 @@
 """Tell the host something without a network: the key-value pool that Hyper-V reads.
 
+read(system, key) is what the host has written for that key in /var/lib/hyperv/.kvp_pool_0, None if nothing; the
+last record counts.
+
 publish(system, key, value) appends one record to /var/lib/hyperv/.kvp_pool_1 and returns whether it did; where the
 pool does not exist (no Hyper-V, no hv_kvp_daemon) it does nothing. The value is cut to 1023 bytes.
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from waagent.system import System
 
 POOL = "/var/lib/hyperv/.kvp_pool_1"
+OF_THE_HOST = "/var/lib/hyperv/.kvp_pool_0"
 REPORT = "PROVISIONING_REPORT"
 KEY_BYTES, VALUE_BYTES, VALUE_LIMIT = 512, 2048, 1023
 
@@ -43,6 +47,20 @@ def publish(system: System, key: str, value: str) -> bool:
             raise SystemRefused(f"cannot append to {POOL}: {error.strerror or error}", path=POOL) from error
     system.note(Effect("write", POOL, note=f"appended {key}"))
     return True
+
+
+def read(system: System, key: str) -> str | None:
+    """A pool that is absent, cut off or unreadable has as much as can be read of it."""
+    try:
+        pool = system.read(OF_THE_HOST)
+    except OSError:
+        return None
+    size, found = KEY_BYTES + VALUE_BYTES, None
+    for at in range(0, len(pool) - size + 1, size):
+        name, value = pool[at : at + KEY_BYTES], pool[at + KEY_BYTES : at + size]
+        if name.split(b"\0", 1)[0] == key.encode():
+            found = value.split(b"\0", 1)[0].decode("utf-8", "replace")
+    return found
 
 
 def record(key: str, value: str) -> bytes:
