@@ -3,9 +3,10 @@
 Facts for steps and hooks; nothing of the boot depends on them. What an earlier boot found stays when the service
 does not answer.
 
+Reads     Network.Metadata
 Changes   nothing
 Publishes imds.* (location, name, vmId, vmSize, zone, tags, interfaces, public_keys, …); secret imds.user_data
-Skips     where nobody provisions: this is no Azure VM
+Skips     when Network.Metadata=n; where nobody provisions: this is no Azure VM
 Fails     FabricUnreachable, FabricRejected, GoalStateInvalid
 """
 
@@ -16,13 +17,17 @@ from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 from waagent.provisioning import report
 from waagent.system.http import Http
 
-MODULE = Module(summary="Ask the metadata service about this VM", frequency="per-boot", limit=90.0)
+MODULE = Module(
+    summary="Ask the metadata service about this VM", frequency="per-boot", reads=("Network.Metadata",), limit=90.0
+)
 
 SERVICE = endpoint.METADATA_SERVICE
 PATIENCE = 60.0
 
 
 def run(ctx: Context) -> Outcome:
+    if not ctx.config.switch("Network.Metadata"):
+        return skipped("Network.Metadata=n")
     if ctx.fact("provisioning.by") == report.NOBODY:
         return skipped("this is no Azure VM")
     metadata = imds.fetch_instance(

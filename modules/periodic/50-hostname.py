@@ -2,7 +2,8 @@
 
 The kernel's host name is compared with the one that was published last, so that a change that was made while the
 agent did not run is seen as well. A changed name is kept for the next boot; a DHCP client is asked to request its
-lease again, no service is restarted. What fails is tried again, less and less often.
+lease again, no service is restarted, but NetworkManager on releases whose link may stay down. What fails is tried
+again, less and less often.
 
 Reads     Provisioning.MonitorHostName, .MonitorHostNamePeriod, Network.Manage; <Lib.Dir>/published_hostname, or the
           name that cloud-init has set
@@ -11,12 +12,12 @@ Changes   /etc/hostname (or what this distribution has instead), <Lib.Dir>/publi
 Skips     when Provisioning.MonitorHostName=n or Network.Manage=n
 Events    hostname-changed
 Fails     HostNameError for a name that is none, or when the DHCP client would not do it; the old one
-          stays published
+          stays published. NetworkError when the link stays down
 """
 
 from __future__ import annotations
 
-from waagent.machine import hostname, publish
+from waagent.machine import hostname, link_recovery, network, publish
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
 MODULE = Module(
@@ -44,7 +45,12 @@ def run(ctx: Context) -> Outcome:
     if name == before:
         return unchanged(f"{name} is published")
     hostname.set_name(ctx.system, ctx.profile, name)
+    interface = network.primary_interface(ctx.system)
     published = publish.publish(ctx.system, ctx.profile, name, ctx.note)
+    if interface is not None:
+        recovered = link_recovery.recover(ctx.system, ctx.profile, interface)
+        if recovered:
+            ctx.note(recovered)
     publish.record(ctx.system, ctx.lib, name)
     ctx.emit("hostname-changed", name=name, before=before)
     return changed(f"{name}, which was {before}: {published.how}")

@@ -1,0 +1,95 @@
+"""The routes that came with the DHCP lease, and whether a restart of the DHCP client has lost them.
+
+    client(system, profile)                 what tells one life of the client from the next: process ids and leases
+    worth_keeping(system, addresses)        [Kept]: the default route, and those to single addresses that are named
+    lost(system, kept)                      those to whose destination no such route leads any more
+    restore(system, profile, route)         true if it was added; NetworkError
+
+A client that is started anew may forget the routes of options 121 and 249, or lose those that others had set, with
+the address. A route that was replaced by one over another gateway is not lost. Each is added as it was: over the
+same interface and with the same metric, so that the client's own route replaces it rather than stand beside it.
+
+Source: provisioning 7.4, 7.5.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING, NamedTuple
+
+from waagent.errors import CommandFailed, NetworkError
+from waagent.machine import network
+from waagent.system import System
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from waagent.distro import DistroProfile
+
+
+class Kept(NamedTuple):
+    """As JSON keeps it."""
+
+    interface: str
+    destination: str  # "168.63.129.16/32"
+    gateway: str
+    metric: int
+
+
+def client(system: System, profile: DistroProfile) -> list[str]:
+    """Sorted process ids, and a stamp of each lease: either changes with a restart."""
+    found = []
+    command = profile.command("network.dhcp-pid")
+    if command and system.which(command[0]) is not None:
+        found += sorted(system.run(*command, reads=True, ok=None).stdout.split())
+    for globs in profile.get("network.leases").values():
+        for path in _matching(system, globs):
+            try:
+                status = system.path(path).stat()
+            except OSError:
+                continue
+            found.append(f"{path} {status.st_ino} {status.st_mtime_ns}")
+    return found
+
+
+def worth_keeping(system: System, addresses: Iterable[str]) -> list[Kept]:
+    wanted = {"0.0.0.0/0", *(f"{address}/32" for address in addresses)}
+    return [
+        Kept(route.interface, str(route.network), str(route.gateway), route.metric)
+        for route in network.routes(system)
+        if route.gateway is not None and str(route.network) in wanted
+    ]
+
+
+def lost(system: System, kept: Iterable[Kept]) -> list[Kept]:
+    there = {(route.interface, str(route.network)) for route in network.routes(system)}
+    return [route for route in kept if (route.interface, route.destination) not in there]
+
+
+def reachable(system: System, route: Kept) -> bool:
+    """Whether the interface has its address again: without that the kernel refuses the route."""
+    way = network.route_to(system, route.gateway)
+    return way is not None and way.gateway is None and way.interface == route.interface
+
+
+def restore(system: System, profile: DistroProfile, route: Kept) -> None:
+    words = {"destination": route.destination, "gateway": route.gateway}
+    command = profile.command("network.add-route", **words)
+    if not command:
+        raise NetworkError(f"cannot restore the route to {route.destination}: this system has no command for it")
+    further = profile.command("network.with-interface", interface=route.interface, metric=str(route.metric))
+    try:
+        system.run(*command, *further)
+    except CommandFailed as error:
+        if "File exists" not in error.stderr:
+            raise NetworkError(
+                f"cannot restore the route to {route.destination} over {route.gateway}: {error}"
+            ) from error
+
+
+def _matching(system: System, globs: Iterable[str]) -> list[str]:
+    found = []
+    for pattern in globs:
+        directory, _, name = pattern.rpartition("/")
+        found += [f"{directory}/{entry}" for entry in system.listing(directory) if fnmatch.fnmatchcase(entry, name)]
+    return sorted(set(found))
