@@ -55,7 +55,7 @@ class Schedule:
 
     def __init__(self, system: System, config: Config, sources: tuple[str, ...] = ()) -> None:
         self.system, self.config, self.sources = system.quietly(), config, sources
-        self._began = time.time() - TICK
+        self._began, self._start = time.time() - TICK, round(self.system.clock.boot(), 1)
         self._steps = self._load()
         self._looks: dict[str, watching.Look] = {}  # before the step runs: what it does itself is seen next time
         self._values = watching.digest({}, repr(list(config.items())))
@@ -118,12 +118,13 @@ class Schedule:
 
     def left_out(self, step: Step) -> None:
         """It had its turn and is not for now; what it watches does not tell when it will be."""
-        self._steps[step.name] = {"ran": round(self.system.clock.boot(), 1), "failures": 0}
+        self._steps[step.name] = {"ran": self._start, "failures": 0}
 
     def ran(self, step: Step, failed: bool) -> None:
         known = self._steps.get(step.name, {})
         failures = int(known.get("failures", 0)) + 1 if failed else 0
-        self._steps[step.name] = {"ran": round(self.system.clock.boot(), 1), "failures": failures}
+        # All steps of a pass ran when it began, so that those of one period stay together in one pass.
+        self._steps[step.name] = {"ran": self._start, "failures": failures}
         if step.module.watching and not failed:
             self._steps[step.name]["watched"] = self._digest(step)
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 KERNEL = ("/proc/", "/sys/")
 CONTENT_READ = 64 * 1024
-CONTENT_RECORDED = 512
+CONTENT_RECORDED = 2048
 FILES_RECORDED = 100
 
 
