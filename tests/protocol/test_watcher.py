@@ -300,10 +300,11 @@ print(resident() - before, resident())
 """
 
 
+@pytest.mark.row("field-demands", 78)
 def test_ten_thousand_polls_do_not_make_it_grow(
     watcher: Watcher, lib: Path, stage: Stage, vm: Machine, tmp_path: Path
 ) -> None:
-    """field-demands 78. The fabric is a server of the least kind, which answers as fast as it is asked."""
+    """The fabric is a server of the least kind, which answers as fast as it is asked."""
     with least_fabric() as port:
         settle(watcher, lib, stage, vm, "http://127.0.0.1/status?sig=x")
         (lib / "WireServerEndpoint").write_text(f"127.0.0.1:{port}:{port}")
