@@ -41,12 +41,14 @@ def test_the_shipped_configuration_switches_it_on(bed: Bed) -> None:
     assert "meta skuid != 0" in bed.guest.succeed("nft list table ip walinuxagent")
 
 
+@pytest.mark.row("guest-operations", 44)
 def test_root_reaches_the_wire_server_and_others_do_not(bed: Bed) -> None:
     assert connects(bed, "root")
     assert not connects(bed, "nobody")
     assert not connects(bed, "nobody", 32526)
 
 
+@pytest.mark.row("guest-operations", 44)
 def test_everybody_may_ask_for_names(bed: Bed) -> None:
     with inside(bed.network.fabric), socket.create_server((WIRE_SERVER, 53)):
         assert connects(bed, "nobody", 53)
@@ -69,6 +71,7 @@ def test_that_it_works_is_tried(bed: Bed) -> None:
     assert bed.guest.succeed("waagent firewall").startswith("only root can talk to 168.63.129.16 (nft)\ntable ip")
 
 
+@pytest.mark.row("guest-operations", 35)
 def test_rules_that_were_flushed_come_back_and_it_is_said_once(bed: Bed) -> None:
     guest = bed.guest
     guest.succeed("nft add table inet mine; nft delete table ip walinuxagent")

@@ -104,6 +104,7 @@ def test_periodic_stage_is_skipped_when_nothing_is_due_and_runs_when_something_i
         booted.guest.succeed("systemctl start waagent-periodic.timer waagent.service")
 
 
+@pytest.mark.row("guest-operations", 10)
 def test_switched_off_agent_stays_off_without_failing(booted: Bed) -> None:
     booted.guest.write("/var/lib/waagent/disable_agent", "")
     try:

@@ -194,6 +194,7 @@ def iptables(script, program, put, declared):
     return script
 
 
+@pytest.mark.row("guest-operations", 40)
 def test_rules_of_iptables_are_kept_in_its_own_words(ctx, iptables):
     assert boot().run(ctx).kind == "changed"
     assert ctx.system.read_text(IPTABLES) == (

@@ -135,6 +135,7 @@ def test_row_94_disks_get_their_time_limit(ctx, declared, put, name):
 RULES = "/etc/udev/rules.d/70-persistent-net.rules"
 
 
+@pytest.mark.row("guest-operations", 57)
 def test_rules_that_pin_interface_names_are_moved_away(ctx, declared, put):
     declared(distro="rhel", version="9.4")
     put(RULES, "SUBSYSTEM==…")

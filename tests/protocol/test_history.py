@@ -67,6 +67,7 @@ def test_nothing_of_it_is_secret_and_nobody_else_may_read_it(talk: Talk, vm: Any
     assert json.loads(config)["extensionGoalStates"][0]["settings"][0]["publicSettings"]
 
 
+@pytest.mark.row("guest-operations", 76)
 @pytest.mark.wire("8.3/fifty")
 def test_fifty_entries_stay(talk: Talk, vm: Any) -> None:
     for number in range(60):
@@ -110,6 +111,7 @@ def test_escaped_json_and_urls_without_a_query() -> None:
     assert history.redacted(document, ["MIIsecret"]) == expected
 
 
+@pytest.mark.row("guest-operations", 75)
 @pytest.mark.wire("7.6/saved")
 def test_a_secret_that_cannot_be_taken_out_is_not_kept() -> None:
     assert b"MIIsecret" not in history.redacted(b"<a>MIIsecret</a>", ["MIIsecret"])

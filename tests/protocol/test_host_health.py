@@ -67,6 +67,7 @@ def test_switched_off(known: poll.Known, vm: Machine, fabric: Simulator) -> None
     assert not len(fabric.requests)
 
 
+@pytest.mark.row("guest-operations", 77)
 @pytest.mark.parametrize(
     ("path", "name", "minutes", "fault"),
     [

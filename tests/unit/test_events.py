@@ -61,6 +61,7 @@ def test_two_events_at_the_same_time_are_two_files(system: System, monkeypatch: 
     assert [fields(one)["Message"] for one in stored(system)] == ["0", "1", "2"]
 
 
+@pytest.mark.row("guest-operations", 58)
 @pytest.mark.row("field-demands", 1)
 def test_row_1_the_number_of_files_is_bounded_and_the_oldest_go(
     system: System, monkeypatch: pytest.MonkeyPatch

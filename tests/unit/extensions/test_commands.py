@@ -51,6 +51,7 @@ def test_22_a_failing_install_is_repeated_in_full_with_the_next_goal_state(bed: 
     assert bed.fetched == [f"{NAME} 1.0.0"] * 2
 
 
+@pytest.mark.row("guest-operations", 53)
 @pytest.mark.row("extensions", 23)
 def test_23_a_failing_enable_repeats_only_enable(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "exit 52"})
@@ -63,6 +64,7 @@ def test_23_a_failing_enable_repeats_only_enable(bed: Bed) -> None:
     assert bed.verbs() == ["enable"]
 
 
+@pytest.mark.row("guest-operations", 54)
 @pytest.mark.row("extensions", 24, 25)
 @pytest.mark.parametrize("verb", ["enable", "install"], ids=["24-enable", "25-install"])
 def test_24_25_a_command_over_its_limit_is_killed_with_its_children(bed: Bed, verb: str) -> None:
@@ -214,6 +216,7 @@ def test_commands_get_a_scope_in_their_slice(bed: Bed, systemd: Path) -> None:
     assert f"--slice=azure-vmextensions-{NAME}.slice" in install
 
 
+@pytest.mark.row("guest-operations", 52)
 @pytest.mark.row("extensions", 31)
 def test_31_a_broken_systemd_run_means_no_scope_and_no_second_run(bed: Bed, systemd: Path) -> None:
     systemd.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")

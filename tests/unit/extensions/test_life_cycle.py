@@ -230,6 +230,7 @@ def test_the_environment_of_commands(installed: Bed) -> None:
     assert "AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE" not in seen
 
 
+@pytest.mark.row("guest-operations", 11)
 @pytest.mark.row("extensions", 116)
 @pytest.mark.parametrize("state,code", [("enabled", 1009), ("uninstall", 1010)])
 def test_116_extensions_switched_off(installed: Bed, state: str, code: int) -> None:

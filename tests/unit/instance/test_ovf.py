@@ -36,6 +36,13 @@ def test_every_field_of_a_full_document_is_read() -> None:
     assert not read.preprovisioned_vm
 
 
+@pytest.mark.parametrize("password", ["", None])
+def test_an_empty_password_beside_keys_is_none(password: str | None) -> None:
+    read = ovf.parse(document(password=password, keys=(("$HOME/x", "", KEY),)))
+    assert read.facts()["has_password"] is False
+    assert "password" not in read.secrets()
+
+
 def test_public_facts_have_no_secret_and_the_value_does_not_show_itself() -> None:
     read = ovf.parse(document(password="hunter2-hunter2", custom_data="c2VjcmV0"))
 

@@ -64,6 +64,7 @@ def test_an_event_becomes_one_of_the_log_stream(system: System, many: bool) -> N
     assert system.listing(FOLDER) == []
 
 
+@pytest.mark.row("guest-operations", 60)
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -79,6 +80,7 @@ def test_what_is_not_taken_is_counted_by_reason(system: System, changes: dict[st
     assert found.taken == 1 and dict(found.dropped) == {reason: 1}
 
 
+@pytest.mark.row("guest-operations", 61)
 @pytest.mark.parametrize(
     ("changes", "name", "value"),
     [
@@ -95,6 +97,7 @@ def test_what_is_taken_is_made_fit(system: System, changes: dict[str, Any], name
     assert kept(system)[0][name] == value
 
 
+@pytest.mark.row("guest-operations", 59)
 def test_so_many_events_of_one_handler_and_the_newest_file_first(system: System) -> None:
     put(system, "9.json", [event(Message="old")] * 300)
     put(system, "10.json", [event(Message="new")] * 300)
@@ -127,6 +130,7 @@ def test_a_file_that_is_being_written_is_looked_at_again(system: System) -> None
     assert "no JSON" in told(system).troubles[0] and system.listing(FOLDER) == []
 
 
+@pytest.mark.row("guest-operations", 62)
 def test_a_large_file_and_a_link_are_not_read(system: System) -> None:
     put(system, "1.json", b"x" * (collecting.FILE_BYTES + 1))
     system.path("/etc/secret").write_text(json.dumps(event(Message="secret")))

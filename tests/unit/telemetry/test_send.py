@@ -69,6 +69,7 @@ def test_each_provider_has_requests_of_its_own(system: System) -> None:
     assert [document.count(b"<Provider ") for document in platform.taken] == [1, 1]
 
 
+@pytest.mark.row("guest-operations", 63)
 def test_what_could_not_be_sent_stays_and_goes_the_next_time(system: System) -> None:
     record(system, "one", "two")
     sent = run(system, Platform(silent="Stage"))
