@@ -1,5 +1,8 @@
 """SELinux labels of files that the agent wrote.
 
+mark(system, kind, path) gives a file a type that the policy does not know its place for: a swap file, say, of which
+swapon wants swapfile_t wherever it lies.
+
 restore(system, path) gives the path, and what is below it, the label that the policy has for it. Nothing happens
 where SELinux is off or restorecon is missing. A label that cannot be set is no failure of the file: false is
 returned.
@@ -21,3 +24,10 @@ def restore(system: System, *paths: str) -> bool:
     if not paths or not enabled(system) or system.which("restorecon") is None:
         return False
     return system.run("restorecon", "-R", *paths, ok=None).status == 0
+
+
+def mark(system: System, kind: str, path: str) -> bool:
+    """Set the file's type; false when there was nothing to do or it did not work."""
+    if not enabled(system) or system.which("chcon") is None:
+        return False
+    return system.run("chcon", "-t", kind, path, ok=None).status == 0

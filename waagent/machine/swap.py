@@ -23,7 +23,7 @@ from __future__ import annotations
 import posixpath
 
 from waagent.errors import CommandFailed, DiskError
-from waagent.machine import mounts
+from waagent.machine import mounts, selinux
 from waagent.system import System
 
 SWAPS = "/proc/swaps"
@@ -114,6 +114,7 @@ def _make(system: System, path: str, size: int, share: float) -> None:
             f"{directory}, of which it may take {share:.0%}; set a smaller ResourceDisk.SwapSizeMB"
         )
     system.write(path, b"", mode=0o600)
+    selinux.mark(system, "swapfile_t", path)
     try:
         _fill(system, path, size, filesystem)
     except CommandFailed as error:

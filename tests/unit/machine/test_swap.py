@@ -131,6 +131,16 @@ def test_a_failure_leaves_no_half_file(system: System, script: Script, disk) -> 
     assert not system.exists(PATH)
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_under_selinux_the_file_has_the_type_that_swapon_wants(system: System, script: Script, disk, put, program, status):
+    disk()
+    put("/sys/fs/selinux/enforce", "1")
+    program("chcon")
+    script.on("chcon", "-t", "swapfile_t", PATH, status=status, stderr="chcon: failed to change context")
+    assert swap.ensure(system, PATH, SIZE)
+    assert script.ran[:2] == [("chcon", "-t", "swapfile_t", PATH), DD]
+
+
 # -- encrypted -----------------------------------------------------------------------------------------------------
 
 OPEN = (*swap.ENCRYPT, PATH, "waagent-swap")
