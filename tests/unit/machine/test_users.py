@@ -120,7 +120,7 @@ def test_accounts_of_a_directory_service_are_found_and_left_alone(
 ) -> None:
     program("getent")
     script.on("getent", "passwd", "ada", stdout="ada:*:70001:70001:Ada:/home/ada:/bin/sh\n")
-    assert users.find(system, "ada") == Account("ada", 70001, 70001, "/home/ada", "/bin/sh")
+    assert users.find(system, "ada") == Account("ada", 70001, 70001, "/home/ada", "/bin/sh", "Ada")
     assert not users.create(system, profile, "ada")
 
 
