@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from waagent import errors, module
+from waagent import module
+from waagent.cli import catalogue
 from waagent.cli.__main__ import verbs
 from waagent.config import settings
 from waagent.config.option import Option
@@ -341,30 +342,21 @@ def _while_indented(lines: list[str]) -> Iterator[str]:
 
 
 def error_reasons() -> str:
-    parts = ["# Reasons of failures\n\n", MADE]
+    parts = ["# Reasons of failures, and codes of extensions\n\n", MADE]
     parts.append(
         "A failure has a message for people, which may change, and a reason, which is fixed: it is in "
-        "`status.json` and in the report to the platform, and may be counted. From `waagent/errors.py`; the engine "
-        "adds its own.\n\n"
+        "`status.json` and in the report to the platform, and may be counted. `waagent explain REASON` shows the "
+        "same on a machine; it takes the whole text of a report, too. From `waagent/cli/catalogue.py`.\n\n"
     )
-    parts.append(_table("Reason", "Error", "Meaning"))
-    for name, thing in vars(errors).items():
-        if inspect.isclass(thing) and issubclass(thing, errors.WaagentError):
-            told = " ".join((inspect.cleandoc(thing.__doc__ or "").split("\n\n")[0]).split())
-            parts.append(f"| {thing.reason} | `{name}` | {_cell(told)} |\n")
-    for reason, told in ENGINE:
-        parts.append(f"| {reason} | | {told} |\n")
+    parts.append(_table("Reason", "Error", "Meaning", "What to do"))
+    for one in catalogue.REASONS:
+        name = f"`{one.name}`" if one.name else ""
+        parts.append(f"| {one.code} | {name} | {_cell(one.meaning)} | {_cell(one.advice)} |\n")
+    parts.append("\n## Codes in the status of extensions and of the goal state\n\n")
+    parts.append(_table("Code", "Meaning", "What to do", "Seen in"))
+    for one in catalogue.NUMBERS:
+        parts.append(f"| {one.code} | {_cell(one.meaning)} | {_cell(one.advice)} | {one.told} |\n")
     return "".join(parts)
-
-
-# The reasons that the engine gives to steps which could not say why they failed; a test finds others.
-ENGINE = (
-    ("step failed", "a program ended with a status that means failure"),
-    ("step invalid", "a step did what a step must not do, or its file cannot be used"),
-    ("step timed out", "a step ran over its limit, or the stage over its time for all steps"),
-    ("stage cut off", "a stage that should have run before did not come to its end"),
-    ("bug in the step", "a Python step raised an exception that nobody expected; the log has the traceback"),
-)
 
 
 def _table(*titles: str) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOT_VERBS = (
-    "__init__", "__main__", "boot_plot", "extension_run", "extension_view", "hook_text",
+    "__init__", "__main__", "boot_plot", "catalogue", "extension_run", "extension_view", "hook_text",
     "legacy", "old_commands", "text", "validate_hook",
 )  # fmt: skip
 # Verbs that are words of the old command line as well: what stands behind them decides.

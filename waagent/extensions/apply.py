@@ -27,7 +27,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from waagent.errors import ExtensionError, WaagentError
-from waagent.extensions import commands, packages, plan, policy, status
+from waagent.extensions import codes, commands, packages, plan, policy, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
@@ -43,7 +43,6 @@ from waagent.fabric.desired import ENABLED, UNINSTALL, Desired, Handler
 from waagent.system import System
 
 SUPPORTED_FEATURES = ("MultipleExtensionsPerHandler",)
-UNSUPPORTED = 2001
 
 _Result = TypeVar("_Result")
 
@@ -101,7 +100,8 @@ class Engine:
         if unknown:
             self._verdicts.show((), "unsupported")
             message = f"the goal state requires features that this agent does not have: {', '.join(unknown)}"
-            self._verdicts.record(desired, {"status": "Failed", "code": UNSUPPORTED, "message": message})
+            code = codes.UNSUPPORTED_FEATURES
+            self._verdicts.record(desired, {"status": "Failed", "code": code, "message": message})
             return Summary("unsupported", notes=(message,))
         if desired.on_hold and honour_hold:
             self._verdicts.show(desired.handlers, "held")
@@ -111,7 +111,7 @@ class Engine:
             return self._process(desired, only)
         except WaagentError as error:
             # Not marked as done, so that it is taken up again; but the platform is told.
-            trouble: dict[str, object] = {"status": "Failed", "code": handlers.UNKNOWN, "message": error.message}
+            trouble: dict[str, object] = {"status": "Failed", "code": codes.UNKNOWN, "message": error.message}
             self._verdicts.write(partial(self._verdicts.record, desired, trouble, done=False))
             raise
 

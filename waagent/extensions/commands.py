@@ -28,15 +28,13 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from waagent.errors import ExtensionError
-from waagent.extensions import command_log, mounts, texts
+from waagent.extensions import codes, command_log, mounts, texts
 from waagent.extensions.layout import Layout
 from waagent.system import Effect, System
 from waagent.system.command import PATH
 from waagent.system.redact import redact_text
 
 LIMITS: Mapping[str, float] = {"install": 900, "update": 900, "enable": 300, "disable": 900, "uninstall": 300}
-CODES: Mapping[str, int] = {"install": 1007, "update": 1008, "enable": 1009, "disable": 1010, "uninstall": 1000}
-TIMED_OUT_CODE = 1011
 
 OUTPUT_FILE_LIMIT = 1024 * 1024
 GRACE = 5.0  # seconds for the kernel to clear away what was killed
@@ -155,8 +153,8 @@ def failure(command: Command, ended: Ended, line: str, system: System, layout: L
             f"[ExtensionError] {command.verb} ran over its limit of {command.limit:.0f} s and was killed: {line}\n"
             f"{ended.output}",
             handler=command.handler,
-            code=TIMED_OUT_CODE,
-            exit_code=str(TIMED_OUT_CODE),
+            code=codes.TIMED_OUT,
+            exit_code=str(codes.TIMED_OUT),
         )
     point = mounts.noexec(system, layout.lib) if ended.status == 126 else ""
     hint = f"; {mounts.problems(system, layout.lib)[0]}" if point else ""
@@ -164,7 +162,7 @@ def failure(command: Command, ended: Ended, line: str, system: System, layout: L
         f"[ExtensionOperationError] {command.verb} ended with exit code {ended.status} after {ended.seconds:.1f} s:"
         f" {line}{hint}\n{ended.output}",
         handler=command.handler,
-        code=CODES[command.verb],
+        code=codes.OF_COMMAND[command.verb],
         exit_code=str(ended.status),
     )
 
@@ -376,8 +374,8 @@ def _not_launched(command: Command, line: str, why: str) -> ExtensionError:
     return ExtensionError(
         f"[ExtensionError] {command.verb} could not be launched: {line}: {why}",
         handler=command.handler,
-        code=CODES[command.verb],
-        exit_code=str(CODES[command.verb]),
+        code=codes.OF_COMMAND[command.verb],
+        exit_code=str(codes.OF_COMMAND[command.verb]),
     )
 
 

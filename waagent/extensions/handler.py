@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from waagent.errors import ExtensionError, SystemRefused
+from waagent.extensions import codes
 from waagent.extensions.layout import Layout
 from waagent.system import Effect, System
 
 NOT_INSTALLED, INSTALLED, ENABLED, FAILED_UPGRADE = "NotInstalled", "Installed", "Enabled", "FailedUpgrade"
 READY, NOT_READY = "Ready", "NotReady"
 
-UNKNOWN, MANIFEST_MISSING, MANIFEST_INVALID = -1, 1002, 1003
 COMMANDS = ("install", "uninstall", "update", "enable", "disable")
 MANIFEST_LIMIT = 1024 * 1024
 AGENT_MARK = "waagent"  # in status files the agent wrote on a handler's behalf
@@ -61,13 +61,13 @@ class HandlerManifest:
             raise ExtensionError(
                 f"cannot {verb} {handler}: its HandlerManifest.json has no {verb}Command",
                 handler=handler,
-                code=MANIFEST_INVALID,
+                code=codes.MANIFEST_INVALID,
             )
         if ".." in words[0].split("/"):
             raise ExtensionError(
                 f"cannot {verb} {handler}: its {verb}Command {words[0][:200]!r} leads out of the package",
                 handler=handler,
-                code=MANIFEST_INVALID,
+                code=codes.MANIFEST_INVALID,
             )
         return line
 
@@ -123,7 +123,7 @@ def _unusable(handler: str, why: str) -> ExtensionError:
     return ExtensionError(
         f"[ExtensionError] cannot use HandlerManifest.json of {handler}: it {why}",
         handler=handler,
-        code=MANIFEST_INVALID,
+        code=codes.MANIFEST_INVALID,
     )
 
 
@@ -134,7 +134,9 @@ def read_manifest(system: System, layout: Layout, name: str, version: str) -> Ha
         text = system.read(path, MANIFEST_LIMIT).decode("utf-8-sig")
     except OSError as error:
         raise ExtensionError(
-            f"[ExtensionError] cannot read {path}: {error.strerror or error}", handler=name, code=MANIFEST_MISSING
+            f"[ExtensionError] cannot read {path}: {error.strerror or error}",
+            handler=name,
+            code=codes.MANIFEST_MISSING,
         ) from error
     except UnicodeDecodeError as error:
         raise _unusable(name, f"is not UTF-8 ({error.reason} at byte {error.start})") from error

@@ -21,13 +21,13 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from waagent.errors import ExtensionError, FabricError, MachineError, SystemRefused
+from waagent.extensions import codes
 from waagent.extensions import version as versions
 from waagent.extensions.layout import Layout, split
 from waagent.fabric.desired import Handler
 from waagent.machine.archive import unpack
 from waagent.system import System
 
-DOWNLOAD_FAILED = 1001
 KEPT = ("config", "status", "mrseq")
 
 
@@ -117,7 +117,7 @@ def not_downloaded(name: str, version: str, error: Exception) -> ExtensionError:
     return ExtensionError(
         f"the artifacts of {name} {version} could not be downloaded: [ExtensionDownloadError] {error}",
         handler=name,
-        code=DOWNLOAD_FAILED,
+        code=codes.DOWNLOAD_FAILED,
     )
 
 

@@ -25,7 +25,7 @@ import json
 import os
 import time
 
-from waagent.extensions import status, texts
+from waagent.extensions import codes, status, texts
 from waagent.extensions.layout import Layout, split
 from waagent.fabric.status import GoalStateOutcome
 
@@ -92,7 +92,7 @@ def handler_statuses(lib: str, now: Optional[float] = None) -> list[dict[str, An
             name = handler.get("name") if isinstance(handler, dict) else None
             if isinstance(name, str):
                 message = f"the agent cannot tell its status: {error!r}"
-                found.append(status.entry(name, str(handler.get("version")), "NotReady", status.UNKNOWN, message))
+                found.append(status.entry(name, str(handler.get("version")), "NotReady", codes.UNKNOWN, message))
     return found
 
 
@@ -144,7 +144,7 @@ def _stored(layout: Layout, name: str, version: str) -> Optional[dict[str, Any]]
         code = fields.get("code", 0)
         return {
             "status": str(fields["status"]),
-            "code": code if isinstance(code, int) else status.UNKNOWN,
+            "code": code if isinstance(code, int) else codes.UNKNOWN,
             "message": fields.get("message") if isinstance(fields.get("message"), str) else None,
             "denied": fields.get("denied") is True,
         }
@@ -152,7 +152,7 @@ def _stored(layout: Layout, name: str, version: str) -> Optional[dict[str, Any]]
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         message = f"the agent's record {path} cannot be used: {error}; it is written again with the next goal state"
-        return {"status": "NotReady", "code": status.UNKNOWN, "message": message}
+        return {"status": "NotReady", "code": codes.UNKNOWN, "message": message}
 
 
 FILE_LIMIT = 1024 * 1024
@@ -182,7 +182,7 @@ def _apply_heartbeat(
             enabled = 0.0
         if 0 <= now - enabled < HEARTBEAT_GRACE:
             return
-        top["code"] = status.UNKNOWN
+        top["code"] = codes.UNKNOWN
     top["status"] = beat
     if message:
         top["formattedMessage"] = {"lang": "en-US", "message": message}

@@ -24,11 +24,10 @@ import binascii
 from collections.abc import Sequence
 
 from waagent.errors import ExtensionError, SystemRefused
+from waagent.extensions import codes
 from waagent.extensions.handler import HandlerManifest
 from waagent.fabric.desired import Handler
 from waagent.system import System, vendor
-
-DENIED = 1009
 
 
 def roots(lib: str, option: str | None = None) -> tuple[str, ...]:
@@ -63,7 +62,7 @@ def check(
         raise ExtensionError(
             f"will not run {handler.name}: the policy requires a signed package, and {why}; it was deleted",
             handler=handler.name,
-            code=DENIED,
+            code=codes.ENABLE_FAILED,
             denied=True,
         )
     if handler.signature:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import os
 
-from waagent.extensions import texts
+from waagent.extensions import codes, texts
 from waagent.system.redact import redact_text
 
 TYPE_CHECKING = False
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any, Optional, Union
 
 STATES = ("transitioning", "warning", "error", "success")
-UNKNOWN, INVALID = -1, 1012
 
 TEXT_LIMIT = 131072
 MESSAGE_LIMIT = 1024
@@ -48,7 +47,7 @@ def extension_status(path: str, name: str, sequence: int, now: float) -> dict[st
     except OSError:
         message = f"reported by the agent: {name} has not written the status file {path} yet"
         return _own(name, "transitioning", 0, message)
-    code, why = INVALID, ""
+    code, why = codes.STATUS_INVALID, ""
     try:
         if before.st_size > FILE_LIMIT:
             raise Malformed(f"it has {before.st_size} bytes, {FILE_LIMIT} are allowed")
@@ -56,9 +55,9 @@ def extension_status(path: str, name: str, sequence: int, now: float) -> dict[st
             text = stream.read(FILE_LIMIT + 1).decode("utf-8-sig")
         return parse(text, name)
     except UnicodeDecodeError as error:
-        code, why = UNKNOWN, f"it is not UTF-8 (byte {error.start})"
+        code, why = codes.UNKNOWN, f"it is not UTF-8 (byte {error.start})"
     except OSError as error:
-        code, why = UNKNOWN, f"it cannot be read ({error.strerror or error})"
+        code, why = codes.UNKNOWN, f"it cannot be read ({error.strerror or error})"
     except Malformed as error:
         why = str(error)
     if 0 <= now - before.st_mtime < HALF_WRITTEN:

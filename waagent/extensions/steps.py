@@ -22,7 +22,7 @@ from typing import Any
 
 from waagent import events
 from waagent.errors import ExtensionError, SystemRefused
-from waagent.extensions import commands, packages, quotas, signature
+from waagent.extensions import codes, commands, packages, quotas, signature
 from waagent.extensions import handler as handlers
 from waagent.extensions import settings as settings_files
 from waagent.extensions.commands import Command, Ended, Running
@@ -40,7 +40,6 @@ EVENT_OF = {
     "install": "Install", "enable": "Enable", "update": "Update", "disable": "Disable", "uninstall": "UnInstall",
 }  # fmt: skip
 SHIMS = "/usr/lib/waagent/data/python-shims"
-UPDATE_FAILED = 1008
 DEPENDENCY_WAIT = 90 * 60.0
 
 Announce = Callable[..., None]
@@ -367,7 +366,7 @@ class Steps:
                 f"[ExtensionUpdateError] {operation.verb} of the old version {operation.version} failed, and"
                 f" continueOnUpdateFailure of {operation.target} is false: {error}",
                 handler=name,
-                code=UPDATE_FAILED,
+                code=codes.UPDATE_FAILED,
             ) from error
         if operation.verb == "update":
             handlers.write_state(self._system, self._layout, name, operation.target, handlers.FAILED_UPGRADE)

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from waagent.errors import ExtensionError, SystemRefused
+from waagent.extensions import codes
 from waagent.extensions import handler as handlers
 from waagent.extensions.journal import agent_start, boot_id, read_json, save_json
 from waagent.extensions.layout import Layout, objection
 from waagent.extensions.plan import Operation, Pair, Refusal
 from waagent.fabric.desired import ENABLED, Desired, Handler
 from waagent.system import System
-
-DENIED_ENABLE, DENIED_OTHER = 1009, 1010
 
 _OPERATION_NAMES = {
     "download": "Download",
@@ -101,7 +100,7 @@ class Verdicts:
         wanted = pair.handler.state == ENABLED
         code = refusal.code
         if code is None:
-            code = DENIED_ENABLE if wanted else DENIED_OTHER
+            code = codes.ENABLE_FAILED if wanted else codes.DISABLE_FAILED
         version = self._reported_version(pair)
         if version is not None:
             denied = refusal.code is None

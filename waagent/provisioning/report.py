@@ -70,17 +70,24 @@ def decide(by: str, marker: str | None, vm_id: str, boot: Iterable[Result], stam
     if failed is None or by in (DISABLED, ALREADY):
         fields = {"result": "success", "agent": f"waagent/{__version__}", "vm_id": vm_id, "timestamp": stamp}
         return Report(True, described(fields), "ready")
+    step = f"{failed.stage}.{failed.step}"
+    told = failure(failed.reason or "provisioning failed", failed.message, vm_id, stamp, step=step)
+    return told._replace(summary=f"{step} failed: {failed.message}")
+
+
+def failure(reason: str, detail: str, vm_id: str, stamp: str, *, step: str = "") -> Report:
+    """That this machine cannot be provisioned; step: where it failed, "" for what is none of the agent's."""
     fields = {
         "result": "error",
-        "reason": failed.reason or "provisioning failed",
+        "reason": reason,
         "agent": f"waagent/{__version__}",
         "vm_id": vm_id,
         "timestamp": stamp,
         "documentation_url": DOCUMENTATION,
-        "step": f"{failed.stage}.{failed.step}",
-        "detail": failed.message,
+        "step": step,
+        "detail": detail,
     }
-    return Report(False, described(fields), f"{failed.stage}.{failed.step} failed: {failed.message}")
+    return Report(False, described(fields), f"{reason}: {detail}" if detail else reason)
 
 
 def is_reported(marker: str | None, vm_id: str) -> bool:
