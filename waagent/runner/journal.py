@@ -27,7 +27,7 @@ from typing import Any
 from waagent import __version__
 from waagent.errors import SystemRefused
 from waagent.module import StepResult
-from waagent.system import System
+from waagent.system import System, files
 
 SCHEMA = 1
 FILE = "/run/waagent/status.json"
@@ -151,6 +151,7 @@ class Journal:
     def _copy(self) -> None:
         folder = f"{self.lib}/boots"
         self.system.make_directory(folder, 0o755)
+        files.sweep_directory(str(self.system.path(folder)))
         names = self.system.listing(folder)
         mine = next((name for name in names if name.endswith(f"_{self.boot['boot_id']}.json")), "")
         if not mine:

@@ -147,6 +147,8 @@ class System:
         if mode is None:
             mode = stat.S_IMODE(before.st_mode) if before and not secret else (0o600 if secret else 0o644)
         if self._already(real, data, mode, owner, before):
+            if not self.planning:
+                files.sweep(real)
             return False
         verb = "replaced by" if before else "created with"
         note = f"{verb} {len(data)} bytes, mode {mode:04o}" + (f", owner {owner[0]}:{owner[1]}" if owner else "")

@@ -84,14 +84,23 @@ def write_atomic(
 
 def sweep(path: str) -> None:
     """Remove what writers of this file left beside it when they were killed."""
-    directory, stem = _stem(path)
+    _sweep(*_stem(path))
+
+
+def sweep_directory(directory: str) -> None:
+    """The same for all files of a directory whose names do not come again."""
+    _sweep(directory, ".")
+
+
+def _sweep(directory: str, stem: str) -> None:
     try:
         names = os.listdir(directory)
     except OSError:
         return
     for name in names:
-        number = name[len(stem) : -len(".new")]
-        if name.startswith(stem) and name.endswith(".new") and number and _HEX.issuperset(number):
+        file, _, number = name.removesuffix(".new").rpartition(".")
+        ours = name.endswith(".new") and name.startswith(".") and file not in ("", ".") and number
+        if ours and _HEX.issuperset(number) and stem in (".", f"{file}."):
             _remove_unlocked(os.path.join(directory, name))
 
 

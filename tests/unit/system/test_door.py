@@ -119,18 +119,20 @@ files.write_atomic(sys.argv[1], b"hunter2", 0o600, None)
 """
 
 
-@pytest.mark.parametrize("act", ["write", "remove"])
+@pytest.mark.parametrize("act", ["write", "remove", "write what is there"])
 def test_what_a_killed_writer_left_goes_with_the_next_write_or_removal_of_the_file(system: System, act: str) -> None:
     system.make_directory("/srv")
+    if act == "write what is there":
+        system.write("/srv/secret.json", "{}", mode=0o600)
     top = Path(files.__file__).resolve().parents[2]
     killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, str(system.path("/srv/secret.json"))], cwd=top)
     assert killed.returncode == -signal.SIGKILL
-    (left,) = system.listing("/srv")
+    left = system.listing("/srv")[0]
     assert left.startswith(".secret.json.") and system.read(f"/srv/{left}") == b"hunter2"
     system.write("/srv/others", "1")
     assert left in system.listing("/srv"), "it is another file's"
-    if act == "write":
-        system.write("/srv/secret.json", "{}")
+    if act != "remove":
+        assert system.write("/srv/secret.json", "{}", mode=0o600) == (act == "write")
         assert system.listing("/srv") == ["others", "secret.json"]
     else:
         system.remove("/srv/secret.json")
@@ -148,6 +150,14 @@ def test_what_a_living_writer_has_begun_and_what_only_looks_like_it_stay(system:
         assert system.listing("/srv") == [".x.12ab.new", ".x.new", ".x.y.new", "x"]
     system.write("/srv/x", "2")
     assert system.listing("/srv") == [".x.new", ".x.y.new", "x"]
+
+
+def test_a_directory_of_names_that_do_not_come_again_is_swept_as_a_whole(system: System) -> None:
+    system.make_directory("/srv")
+    for name in (".a.json.1f.new", ".b.2.new", ".bashrc.new", "c.3.new", ".d.zz.new", "a.json"):
+        (Path(system.path("/srv")) / name).write_text("")
+    files.sweep_directory(str(system.path("/srv")))
+    assert system.listing("/srv") == [".bashrc.new", ".d.zz.new", "a.json", "c.3.new"]
 
 
 def test_a_missing_directory_is_told(system: System) -> None:
