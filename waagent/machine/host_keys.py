@@ -7,7 +7,8 @@
 
 New keys are made in a directory of their own in /run, which is memory, and then written over the old ones one by
 one, each atomically. Cut off at any point there is a whole key for every kind that had one, and a next run, which
-nothing remembers as done, makes new ones again: it converges.
+nothing remembers as done, makes new ones again: it converges. Who comes while another still makes keys (its stage
+was killed, and it was not) waits for it: two at once could leave a public key that is not the private one's.
 
 Fingerprints are SHA256:<Base64 without padding>, as ssh-keygen -l shows them.
 
@@ -16,11 +17,15 @@ Source: provisioning 4.5; field demands 47 and 50.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import posixpath
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
-from waagent.errors import CommandFailed, SshError
+from waagent.errors import CommandFailed, SshError, SystemRefused
 from waagent.machine import selinux
 from waagent.machine.authorized_keys import key
 from waagent.system import Effect, System
@@ -75,22 +80,39 @@ def regenerate(system: System, ssh_dir: str, kind: str) -> list[HostKey]:
     if system.planning:
         _foresee(system, ssh_dir, kind)
         return []
-    quiet = system.quietly()
-    quiet.remove_tree(WORKSHOP)
-    quiet.make_directory(WORKSHOP, 0o700)
-    try:
-        made = _make(quiet, kind)
-        for name in made:
-            # The public half last: who reads a fingerprint must not read it before its key is there.
-            content = quiet.read(f"{WORKSHOP}/{made[name]}")
-            system.write(f"{ssh_dir}/{name}", content, mode=0o644 if name.endswith(".pub") else 0o600)
-    finally:
+    with _alone(system):
+        quiet = system.quietly()
         quiet.remove_tree(WORKSHOP)
+        quiet.make_directory(WORKSHOP, 0o700)
+        try:
+            made = _make(quiet, kind)
+            for name in made:
+                # The public half last: who reads a fingerprint must not read it before its key is there.
+                content = quiet.read(f"{WORKSHOP}/{made[name]}")
+                system.write(f"{ssh_dir}/{name}", content, mode=0o644 if name.endswith(".pub") else 0o600)
+        finally:
+            quiet.remove_tree(WORKSHOP)
     for name in old:
         if name not in made:
             system.remove(f"{ssh_dir}/{name}")
     selinux.restore(system, *(f"{ssh_dir}/{name}" for name in made))
     return found(system, ssh_dir)
+
+
+@contextmanager
+def _alone(system: System) -> Iterator[None]:
+    """Wait for whoever makes keys at this moment; the lock goes with its process."""
+    try:
+        system.quietly().make_directory(posixpath.dirname(WORKSHOP), 0o755)
+        descriptor = os.open(system.path(f"{WORKSHOP}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except (SystemRefused, OSError):  # a full /run: the workshop will say so better
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def complete(system: System, ssh_dir: str, kind: str = "auto") -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -117,3 +118,22 @@ def test_plan_mode_names_the_files(keygen: System) -> None:
         "/etc/ssh/ssh_host_ed25519_key", "/etc/ssh/ssh_host_ed25519_key.pub",
     ]  # fmt: skip
     assert names(keygen) == []
+
+
+def test_two_that_make_keys_at_once_take_turns(keygen: System) -> None:
+    """A killed stage leaves its step, and the next run of the stage starts another."""
+    pids = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                for _ in range(4):
+                    host_keys.regenerate(keygen, DIR, "ed25519")
+                os._exit(0)
+            finally:
+                os._exit(1)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+    key = keygen.path(DIR) / "ssh_host_ed25519_key"
+    public = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, text=True, check=True).stdout
+    assert public.split()[:2] == key.with_suffix(".pub").read_text().split()[:2]
