@@ -6,6 +6,7 @@
         assert bed.guest.succeed("hostname").strip() == "vm-under-test"
 
 needs.py      may this machine run beds at all, and what is missing
+gate.py       which tests need one, and what happens where it cannot be had
 tree.py       guest trees, cached: a Debian with its packages, and one layer with our .deb installed
 package.py    the .deb, built from this working tree, cached by content
 network.py    two network namespaces: the guest's, and the fabric's with 168.63.129.16

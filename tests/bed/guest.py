@@ -1,6 +1,7 @@
 """The guest: a whole Debian with systemd in a container, driven by verbs.
 
     boot()                        start it and wait until systemd answers (under a second)
+    start()                       start it and wait for nothing
     run(command)                  -> Ran(status, out, err); a string is for the shell, a list is not
     succeed, fail, wait_…         built on run: see verbs.py
     reboot() poweroff() kill()    as an administrator does it; kill is the power cut
@@ -55,6 +56,11 @@ class Guest(Verbs):
     # -- power -------------------------------------------------------------------------------
 
     def boot(self, timeout: float = 30) -> None:
+        self.start()
+        self._wait_for_systemd(timeout)
+
+    def start(self) -> None:
+        """The power comes on, and that is all: for a test that cuts it before systemd answers."""
         assert self._nspawn is None, "boot: the guest is running already"
         # A tree that knows its machine id would keep the VM id of its first boot.
         if self.exists("/etc/machine-id") and self.read("/etc/machine-id").strip() != self.vm_id.replace("-", ""):
@@ -83,7 +89,6 @@ class Guest(Verbs):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._wait_for_systemd(timeout)
 
     def reboot(self, timeout: float = 60) -> None:
         """An orderly restart; returns when the new systemd answers."""
@@ -108,6 +113,8 @@ class Guest(Verbs):
         init = self._init()
         if init is not None:
             os.kill(init, signal.SIGKILL)
+        else:  # it has not come that far
+            self._kill_starter()
         self._wait_for_exit("kill", 10)
 
     def is_up(self) -> bool:
@@ -116,7 +123,7 @@ class Guest(Verbs):
     def close(self) -> None:
         """The way out of every test, whatever state the guest is in."""
         if self._nspawn is not None:
-            self._cgroup.kill()
+            self._kill_starter()
             self._nspawn.wait(10)
             self._nspawn = None
         self._cgroup.remove()
@@ -153,6 +160,13 @@ class Guest(Verbs):
                 if _is_init(child):
                     return child
         return None
+
+    def _kill_starter(self) -> None:
+        """SIGKILL to what started the guest, which may not be in the control group yet, and to all that is in it."""
+        assert self._nspawn is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._nspawn.pid, signal.SIGKILL)
+        self._cgroup.kill()
 
     def _wait_for_systemd(self, timeout: float) -> None:
         def answers() -> bool:
