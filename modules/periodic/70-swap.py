@@ -1,5 +1,7 @@
 """Have swap space on a disk that was mounted after the boot: one that is encrypted and unlocked late, say.
 
+It is looked at when a mapping has come or gone, and once an hour.
+
 Reads     what the step swap of the stage config reads, and whether it had a place
 Changes   <mount point>/swapfile, 0600, in use
 Publishes swap.path
@@ -16,6 +18,7 @@ MODULE = Module(
     summary="Make swap space on a disk that came late",
     frequency="always",
     every=300,
+    watching=("/sys/block/dm-*/dm/name",),
     reads=(
         "ResourceDisk.EnableSwap",
         "ResourceDisk.SwapSizeMB",
