@@ -102,6 +102,7 @@ def test_rules_that_do_not_work_are_an_error(bed: Bed) -> None:
 
 
 @pytest.mark.row("guest-operations", 40)
+@pytest.mark.row("field-demands", 41)
 def test_after_a_restart_the_rules_are_there_without_the_agent(bed: Bed) -> None:
     guest = bed.guest
     assert guest.succeed(f"stat -c %a:%U {FILE}") == "600:root\n"

@@ -21,8 +21,13 @@ COMPLETE = ("provisioning",)
 OUTSTANDING: dict[str, frozenset[int]] = {"provisioning": frozenset()}
 # Demands about accounts, network, boot order, provisioning and deprovisioning: each is held by a test, or there is a
 # reason in docs/rationale.md, under these words.
-DEMANDS = (*range(18, 32), *range(44, 62), 71, 72, *range(89, 100), 104, 126, *range(131, 139), 155, 156, 157)
-REASONS = {93: "To live in the initrd", 104: "To bring up a network of its own"}
+DEMANDS = (
+    *range(18, 32), *range(33, 62), 71, 72, *range(89, 100), 103, 104, 126, *range(131, 139), 155, 156, 157,
+)  # fmt: skip
+REASONS = {
+    33: "no metric", 34: "no name server of a second interface", 35: "no secondary address", 36: "no hot-plug",
+    93: "To live in the initrd", 104: "To bring up a network of its own",
+}  # fmt: skip
 
 
 def marks(tree: ast.AST) -> list[tuple[str, tuple[int, ...]]]:

@@ -20,6 +20,7 @@ TABLE = HEAD + (
 )
 
 
+@pytest.mark.row("field-demands", 103)
 def test_the_default_route_with_the_lowest_metric_leads_out(system: System, put) -> None:
     put("/proc/net/route", TABLE)
     route = network.default_route(system)
