@@ -35,7 +35,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import CommandFailed, FabricRejected, FabricUnreachable, GoalStateInvalid, SystemRefused
-from waagent.fabric import xml
+from waagent.fabric import origin, xml
 from waagent.fabric.wire import AES, TRIPLE_DES
 
 if TYPE_CHECKING:
@@ -332,7 +332,9 @@ def fetch(
     failures: list[str] = []
     for cipher in (AES, TRIPLE_DES):
         try:
-            cms = parse(wire.encrypted_document(url, "the certificates", transport.header, cipher))
+            document = wire.encrypted_document(url, "the certificates", transport.header, cipher)
+            with origin.told(url):
+                cms = parse(document)
             if cms is None:
                 note("the certificates document holds no certificates in a format that can be read")
                 return ()

@@ -25,7 +25,15 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from waagent.errors import FabricRejected, FabricUnreachable, GoalStateInvalid
-from waagent.fabric import artifacts_profile, certificates, choice, extensions_config, hosting, remote_access
+from waagent.fabric import (
+    artifacts_profile,
+    certificates,
+    choice,
+    extensions_config,
+    hosting,
+    origin,
+    remote_access,
+)
 from waagent.fabric.cache import FabricState
 from waagent.fabric.host_plugin import CHANGED, UNCHANGED, HostPlugin
 from waagent.fabric.wire import AES
@@ -161,7 +169,8 @@ def _documents(
     if goal.hosting_environment:
         environment = wire.document(goal.hosting_environment, hosting.DOCUMENT)
         sources.kept["HostingEnvironmentConfig.xml"] = environment
-        names = hosting.parse(environment)
+        with origin.told(goal.hosting_environment):
+            names = hosting.parse(environment)
     if goal.shared_config:
         shared = wire.document(goal.shared_config, "the shared config document")
         sources.kept[SHARED_CONFIG] = shared
@@ -180,7 +189,8 @@ def _documents(
         transport = certificates.ensure_transport(wire.system, sources.lib)
         content = wire.encrypted_document(goal.remote_access, remote_access.DOCUMENT, transport.header, AES)
         sources.kept["RemoteAccess.xml"] = content
-        users = remote_access.parse(content)
+        with origin.told(goal.remote_access):
+            users = remote_access.parse(content)
     fabric = _with_profile(sources, document, note)
     return replace(state, fabric=fabric, certificates=delivered, remote_users=users)
 
@@ -190,7 +200,8 @@ def _extensions(sources: Sources, goal: GoalState, note: Callable[[str], None]) 
         return None
     content = sources.wire.document(goal.extensions_config, extensions_config.DOCUMENT)
     sources.kept["ExtensionsConfig.xml"] = content
-    document = extensions_config.parse(content, goal.incarnation)
+    with origin.told(goal.extensions_config):
+        document = extensions_config.parse(content, goal.incarnation)
     for told in document.notes:
         note(told)
     if document.profile_url:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from waagent import __version__
 from waagent.errors import FabricUnreachable, GoalStateInvalid, WaagentError
-from waagent.fabric import headers, upload, vm_settings
+from waagent.fabric import headers, origin, upload, vm_settings
 from waagent.fabric.poll import is_stale
 from waagent.fabric.retry import COMMON, LATER, LOGS, asked_pause, persist, require
 from waagent.fabric.vm_settings import VmSettings
@@ -116,7 +116,8 @@ class HostPlugin:
             raise GoalStateInvalid(f"cannot use vmSettings from {url}: no ETag came with it", document="vmSettings")
         self.vm_settings_text = response.body
         try:
-            settings = vm_settings.parse(response.body, fresh)
+            with origin.told(url):
+                settings = vm_settings.parse(response.body, fresh)
         except GoalStateInvalid as error:
             if error.facts.get("element"):  # JSON, and wrong: it will be so the next time; a damaged answer may not
                 error.facts["etag"] = fresh

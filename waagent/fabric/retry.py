@@ -9,7 +9,8 @@ Policy
 
 persist(clock, policy, attempt, doing, note) calls attempt() until it gives an answer that is no invitation to ask
 again, and returns that answer, good or not. Attempts used up: FabricUnreachable, saying what was last and how
-long it took. Success after failures is told to note(), it is no warning.
+long it took; a request that cannot be sent and an answer that is too large: FabricRejected, at once. Success after
+failures is told to note(), it is no warning.
 
 A Retry-After of a throttling answer makes a wait longer, never shorter, and by LONGEST at most: a server that asks
 for an hour does not hold up a boot.
@@ -75,6 +76,8 @@ def persist(
             response = attempt()
         except FabricUnreachable as error:
             last, status = error.message, 0
+        except FabricRejected as error:
+            raise FabricRejected(f"cannot {doing}: {error.message}", **error.facts) from error
         else:
             if response.status not in LATER and response.status not in policy.again:
                 if made > 1 and note is not None:

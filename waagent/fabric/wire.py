@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from waagent.errors import FabricRejected, FabricUnreachable, GoalStateInvalid
-from waagent.fabric import goal_state, headers, health, xml
+from waagent.fabric import goal_state, headers, health, origin, xml
 from waagent.fabric.goal_state import GoalState
 from waagent.fabric.retry import COMMON, HEALTH, ONCE, TELEMETRY, Policy, persist, require
 from waagent.system.effects import Effect
@@ -56,7 +56,8 @@ class WireServer:
         """Make sure that the server speaks our version, and return it. The first request of all."""
         url = self.endpoint.wire("/?comp=versions")
         answer = self._get(url, "ask for the wire protocol's versions", [], policy)
-        root = xml.parse(answer.body, "the list of protocol versions", "Versions")
+        with origin.told(url):
+            root = xml.parse(answer.body, "the list of protocol versions", "Versions")
         listed = [version.text for version in root.iterfind("Supported/Version")]
         listed.append(xml.text(root, "Preferred/Version"))
         spoken = [version.strip() for version in listed if version]
@@ -74,7 +75,8 @@ class WireServer:
         for attempt in range(1, INCOMPLETE_TRIES + 1):
             answer = self._get(url, "fetch the goal state", headers.wire(), policy)
             try:
-                goal = goal_state.parse(answer.body)
+                with origin.told(url):
+                    goal = goal_state.parse(answer.body)
                 self.goal_state_text = answer.body
                 return goal
             except GoalStateInvalid as error:
