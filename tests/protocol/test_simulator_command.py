@@ -1,16 +1,23 @@
 """The command waagent-simulator as a separate process, with its control API, state file and web page."""
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
+
+from waagent.simulator import SimulatorError
+from waagent.simulator.client import Client
 
 from .simulator_client import (
     XML,
@@ -140,6 +147,61 @@ def test_state_survives_a_kill(tmp_path):
         assert oct(os.stat(state).st_mode & 0o777) == "0o600"
     finally:
         second.stop()
+
+
+class Operator(threading.Thread):
+    """Publishes to one machine without a pause, as long as somebody answers; the last label that was answered."""
+
+    def __init__(self, control_url: str, name: str) -> None:
+        super().__init__(daemon=True)
+        self.client, self.name, self.answered = Client(control_url), name, 0
+
+    def run(self) -> None:
+        path = self.client.machine(self.name, "publish")
+        with contextlib.suppress(SimulatorError, http.client.HTTPException):
+            while True:
+                self.answered = int(self.client.ask("POST", path, {"on_hold": self.answered % 2 == 0})["label"])
+
+
+def addresses_of(running: Running) -> list[str]:
+    ports = [url.rpartition(":")[2] for url in (running.wire_url, running.plugin_url, running.imds_url)]
+    return ["--wire-port", ports[0], "--plugin-port", ports[1], "--imds-port", ports[2]]
+
+
+@pytest.mark.wire("11/state", "11/machines")
+def test_it_is_killed_in_the_middle_of_work_and_nothing_that_it_answered_is_lost(tmp_path):
+    state = ["--state", str(tmp_path / "state.sqlite")]
+    names = ["vm01", "vm02", "vm03"]
+    running = Running(*state, *[word for name in names for word in ("--machine", name)])
+    places = addresses_of(running)
+    for pause in (0.2, 0.45, 0.7):
+        operators = [Operator(running.control_url, name) for name in names]
+        for one in operators:
+            one.start()
+        end = time.monotonic() + pause
+        while time.monotonic() < end:  # meanwhile agents ask
+            assert goal_state(running).incarnation
+        running.stop(signal.SIGKILL)
+        for one in operators:
+            one.join(10)
+            assert not one.is_alive()
+        running = Running(*state, *places)
+        for one in operators:
+            kept = json.loads(running.run("machine", "show", one.name))["incarnation"]
+            assert kept in (one.answered, one.answered + 1)  # what it was about may be there, or not
+        assert goal_state(running).incarnation == str(json.loads(running.run("machine", "show", "vm01"))["incarnation"])
+        assert running.run("violations") == ""
+    assert running.stop() == 0
+
+
+@pytest.mark.wire("11/medium")
+@pytest.mark.skipif(shutil.which("genisoimage") is None, reason="genisoimage is not installed")
+def test_the_medium_as_an_image(fabric, tmp_path):
+    fabric.run("machine", "create", "vm01", "--user", "ada")
+    fabric.run("media", "vm01", "--iso", str(tmp_path / "dvd.iso"))
+    read = subprocess.run(["isoinfo", "-J", "-x", "/ovf-env.xml", "-i", str(tmp_path / "dvd.iso")],
+                          capture_output=True, check=True, text=True)
+    assert "<UserName>ada</UserName>" in read.stdout
 
 
 def test_packages_of_a_directory_are_served_and_picked_up_later(tmp_path):

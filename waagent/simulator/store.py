@@ -106,11 +106,12 @@ class Store:
         self._database.close()
 
     def _put(self, table: str, name: str, content: Optional[Callable[[], str]]) -> None:
+        key = "name" if table in ("machine", "report") else "number"
         if content is None:
-            key = "name" if table in ("machine", "report") else "number"
             self._database.execute(f"DELETE FROM {table} WHERE {key}=?", (name,))  # noqa: S608 - names of our own
-        else:
-            self._database.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (name, content()))  # noqa: S608
+        else:  # a row keeps its place: the first machine stays the default one
+            self._database.execute(f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT ({key}) "  # noqa: S608
+                                   "DO UPDATE SET content = excluded.content", (name, content()))
 
     def _run(self) -> None:
         while True:
