@@ -52,9 +52,11 @@ def main(arguments: list[str]) -> int:
 
 
 def pages() -> dict[str, str]:
+    import wire_rows
     from manual import conf_5, waagent_8
 
     return {
+        "fabric-coverage.md": wire_rows.written(),
         "reference/options.md": options(),
         "reference/stages.md": stages(),
         "reference/steps.md": steps(),
