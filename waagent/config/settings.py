@@ -328,8 +328,8 @@ _NETWORK = _in(
         "n adds nothing and removes nothing",
     ),
     _period(
-        "OS.EnableFirewallPeriod", 300, "How often to check the firewall rules", shipped="30",
-        steps=("firewall",),
+        "OS.EnableFirewallPeriod", 300, "How often to check the firewall rules", shipped="300",
+        steps=("firewall",), note="each time costs the start of a program; waagent 2 ships 30",
     ),
     _period(
         "OS.RemovePersistentNetRulesPeriod", 30, "How often to remove udev rules that pin interface names",
