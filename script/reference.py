@@ -173,6 +173,8 @@ def steps() -> str:
         number, name = path.stem.split("-", 1)
         parts.append(f"\n### {name}\n\n`modules/{stage}/{number}-{name}.py` · {_rhythm(declared)}")
         parts.append(f" · limit {durations.text(declared.limit)}")
+        if declared.watching:
+            parts.append(f"\n\nWatching: {', '.join(f'`{path}`' for path in declared.watching)}")
         parts.append(" · essential" if declared.essential else "")
         parts.append(f" · only on {', '.join(declared.distros)}" if declared.distros else "")
         parts.append("\n")

@@ -54,6 +54,7 @@ def as_dict(listing: steps.Listing) -> dict[str, Any]:
                 "summary": step.module.summary,
                 "frequency": step.module.frequency,
                 "every": step.module.every,
+                "watching": list(step.module.watching),
                 "on": list(step.module.on),
                 "when": list(step.module.when),
                 "limit": step.module.limit,
