@@ -31,6 +31,7 @@ from waagent.extensions import codes, commands, packages, plan, policy, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
+from waagent.extensions.downloads import Sparing
 from waagent.extensions.journal import Journal, agent_start, boot_id, read_json
 from waagent.extensions.layout import Layout
 from waagent.extensions.observe import observe
@@ -76,12 +77,12 @@ class Engine:
         rules: Rules | None = None,
         announce: Announce = lambda event, **data: None,
     ) -> None:
-        self._system, self._layout, self._source = system, layout, source
+        self._system, self._layout, self._source = system, layout, Sparing(system, layout, source)
         self._rules = rules or Rules()
         self._journal = Journal(system, layout)
         self._shown: tuple[Handler, ...] = ()  # as the status report sees them
         self._showing = threading.Lock()
-        self._steps = Steps(system, layout, source, self._rules, self._journal, announce)
+        self._steps = Steps(system, layout, self._source, self._rules, self._journal, announce)
         self._verdicts = Verdicts(system, layout, self._steps.notes)
 
     def process(
@@ -94,8 +95,11 @@ class Engine:
     ) -> Summary:
         """Bring the machine to what is desired, as far as it goes. Raises only what hits the engine itself.
 
-        only: the name of the one handler to do it for; the others are left as they are.
+        only: the name of the one handler to do it for; the others are left as they are. Somebody asks for it, so
+        its package is fetched however often that has failed.
         """
+        if only:
+            self._source.forget(only)
         unknown = [name for name in desired.required_features if name not in features]
         if unknown:
             self._verdicts.show((), "unsupported")
@@ -265,6 +269,8 @@ class Engine:
             pair, fate = self._fare(wanted, broken, refusals.get(wanted.handler.name), ahead)
             self._journal.ended(pair.id, fate.result, fate.message)
             self._steps.clear(pair)
+            if fate.result == "succeeded":
+                self._source.forget(pair.handler.name)
             fared.append((wanted.id, (pair, fate)))
         return fared
 

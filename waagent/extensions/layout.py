@@ -5,7 +5,8 @@
         config/  HandlerState  HandlerStatus  7.settings  Alpha.3.settings  Alpha.HandlerState
         status/  7.status  Alpha.3.status
     LIB/NAME__VER.zip             the package, while it is unpacked or when an image brought it
-    LIB/extensions/               the engine's own: journal.json  processed.json  current.json  running/
+    LIB/extensions/               the engine's own: journal.json  processed.json  current.json  downloads.json
+                                  running/
     LOG/NAME/                     CommandExecution.log  CommandExecution_Alpha.log  events/
 
 Source: extensions 1.1, 2.1.
@@ -111,6 +112,10 @@ class Layout:
     @property
     def current(self) -> str:
         return f"{self.own}/current.json"
+
+    @property
+    def downloads(self) -> str:
+        return f"{self.own}/downloads.json"
 
     @property
     def running(self) -> str:

@@ -8,16 +8,21 @@ import json
 import os
 import stat
 import zipfile
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.unit.extensions.conftest import Bed, pack, single
-from waagent.errors import MachineError
-from waagent.extensions import version
+from waagent.errors import FabricUnreachable, MachineError
+from waagent.extensions import downloads, version
 from waagent.extensions.apply import is_processed
+from waagent.extensions.packages import Release
+from waagent.fabric.desired import Handler
 from waagent.machine.archive import ArchiveInvalid, Limits, unpack
 from waagent.system import System
+from waagent.system.clock import Clock
 
 NAME = "Contoso.Test.Probe"
 
@@ -224,6 +229,7 @@ def test_a_header_that_lies_about_sizes(here: System) -> None:
     assert "cannot unpack" in refused(here, bytes(content))
 
 
+@pytest.mark.row("field-demands", 165)
 def test_damage_is_found(here: System) -> None:
     content = bytearray(zipped := raw_zip(("a", os.urandom(5000))))
     content[200] ^= 0xFF
@@ -266,8 +272,6 @@ def test_modes_are_plain_and_the_tree_appears_at_once(here: System) -> None:
 def test_packages_are_fetched_ahead_and_a_slow_one_keeps_only_itself_waiting(bed: Bed) -> None:
     import threading
 
-    from waagent.extensions.packages import Release
-
     slow, quick = "Contoso.Test.Slow", "Contoso.Test.Quick"
     bed.publish(slow, "1.0.0")
     bed.publish(quick, "1.0.0")
@@ -303,6 +307,7 @@ def test_what_a_killed_process_fetched_is_swept_away(bed: Bed) -> None:
     assert sorted(os.listdir(bed.layout.lib)) == [".other", "extensions"]
 
 
+@pytest.mark.row("field-demands", 143)
 def test_row_143_a_download_that_fails_is_not_repeated_for_ever(bed: Bed) -> None:
     bed.publish_raw(NAME, "1.0.0", b"no archive")
     desired = bed.desired(single(NAME))
@@ -314,6 +319,102 @@ def test_row_143_a_download_that_fails_is_not_repeated_for_ever(bed: Bed) -> Non
     assert len(bed.fetched) == 2 * tries
 
 
+class Later(Clock):
+    """The machine's clock, so many seconds ahead."""
+
+    ahead = 0.0
+
+    def now(self) -> datetime:
+        return super().now() + timedelta(seconds=self.ahead)
+
+
+@pytest.fixture
+def clock(bed: Bed) -> Later:
+    clock = Later()
+    bed.system = System("/", clock=clock, journalling=False)
+    return clock
+
+
+def fetches(bed: Bed, handler: Handler, only: str = "") -> int:
+    """How often another goal state with this handler fetches its package."""
+    before = len(bed.fetched)
+    bed.engine().process(bed.desired(handler), only=only)
+    return len(bed.fetched) - before
+
+
+@pytest.mark.row("field-demands", 143)
+@pytest.mark.parametrize("kind", ["no archive", "install fails"])
+def test_row_143_what_is_never_installed_is_fetched_ever_more_rarely(bed: Bed, clock: Later, kind: str) -> None:
+    bed.publish(NAME, "1.0.0", {"install": "exit 3"})
+    if kind == "no archive":
+        bed.publish_raw(NAME, "1.0.0", b"no archive")
+    bed.publish(NAME, "1.1.0")
+    assert [fetches(bed, single(NAME)) for _ in range(downloads.FREE + 2)] == [1] * downloads.FREE + [0, 0]
+    message = bed.entry(NAME)["formattedMessage"]["message"]
+    assert bed.entry(NAME)["code"] == 1001
+    assert "was fetched 5 times within a day and could not be installed; before 20" in message
+    assert f"waagent extensions retry {NAME}" in message
+    for pause in (300, 600, 1200, 2400, 4800, 9600, 19200, 21600):  # the last is as long as they get
+        clock.ahead += pause - 60
+        assert fetches(bed, single(NAME)) == 0
+        clock.ahead += 61
+        assert fetches(bed, single(NAME)) == 1
+    assert fetches(bed, single(NAME, "1.1.0")) == 1  # another version is another package
+    assert bed.entry(NAME)["status"] == "Ready"
+    assert not downloads_of(bed)
+
+
+@pytest.mark.row("field-demands", 143)
+def test_row_143_the_pause_ends_when_somebody_asks_and_after_a_day(bed: Bed, clock: Later) -> None:
+    bed.publish_raw(NAME, "1.0.0", b"no archive")
+    for _ in range(downloads.FREE):
+        fetches(bed, single(NAME))
+    assert fetches(bed, single(NAME)) == 0
+    assert fetches(bed, single(NAME), only=NAME) == 1
+    for _ in range(downloads.FREE):
+        fetches(bed, single(NAME))
+    assert fetches(bed, single(NAME)) == 0
+    clock.ahead += downloads.FORGOTTEN
+    assert fetches(bed, single(NAME)) == 1
+    assert downloads_of(bed) == {f"{NAME} 1.0.0": 1}
+    clock.ahead -= 2 * downloads.FORGOTTEN  # a clock that was set back is no reason to wait
+    assert fetches(bed, single(NAME)) == 1
+
+
+@pytest.mark.row("field-demands", 143)
+def test_row_143_a_network_that_is_down_makes_no_pause(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bed.publish(NAME, "1.0.0")
+    asked: list[str] = []
+
+    def nobody(handler: Handler, release: Release, zip_path: str, accept: Callable[[], None]) -> None:
+        asked.append(zip_path)
+        raise FabricUnreachable("no route to host")
+
+    with monkeypatch.context() as down:
+        down.setattr(bed, "fetch", nobody)
+        for _ in range(3 * downloads.FREE):
+            bed.process(single(NAME))
+    assert len(asked) == 3 * downloads.FREE
+    assert fetches(bed, single(NAME)) == 1
+    assert bed.entry(NAME)["status"] == "Ready"
+
+
+@pytest.mark.row("field-demands", 143)
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"a": 1, "b": [1], "c": ["x", null], "d": [1e999, 1]}', b"\xff"])
+def test_a_count_that_cannot_be_read_counts_for_nothing(bed: Bed, content: bytes) -> None:
+    os.makedirs(bed.layout.own)
+    Path(bed.layout.downloads).write_bytes(content)
+    bed.publish(NAME, "1.0.0")
+    assert fetches(bed, single(NAME)) == 1
+    assert bed.entry(NAME)["status"] == "Ready"
+
+
+def downloads_of(bed: Bed) -> dict[str, int]:
+    """How often each package is known to have been fetched."""
+    return {key: one[0] for key, one in json.loads(Path(bed.layout.downloads).read_text()).items()}
+
+
+@pytest.mark.row("field-demands", 4)
 def test_row_4_nothing_of_a_package_stays_but_what_was_unpacked(bed: Bed) -> None:
     for number in ("1.0.0", "1.1.0"):
         bed.publish(NAME, number)
@@ -322,6 +423,7 @@ def test_row_4_nothing_of_a_package_stays_but_what_was_unpacked(bed: Bed) -> Non
         assert kept == [f"{NAME}-{number}"]
 
 
+@pytest.mark.row("field-demands", 74)
 def test_row_74_what_bears_no_mark_of_an_agent_is_never_deleted(bed: Bed) -> None:
     foreign = bed.base("Other.Agent.Tool", "2.0.0")
     (foreign / "config").mkdir(parents=True)
