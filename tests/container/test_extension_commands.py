@@ -54,6 +54,7 @@ def commands(bed: Bed) -> list[str]:
     return bed.guest.read("/var/tmp/commands").split()
 
 
+@pytest.mark.row("field-demands", 86)
 def test_a_command_runs_in_a_scope_of_its_own_in_the_slice_of_its_handler(bed: Bed, machine: Machine) -> None:
     publish(bed, machine, "status success fine")
     machine.wait_for(f"extension={NAME}", 60)
@@ -92,6 +93,7 @@ def test_reports_go_on_while_a_handler_works(bed: Bed, machine: Machine) -> None
     machine.wait_for(f"extension={name}", 60)
 
 
+@pytest.mark.row("field-demands", 166)
 def test_a_reboot_in_the_middle_of_enable_enables_again(bed: Bed, machine: Machine) -> None:
     name = "Contoso.Test.Rebooted"
     enable = "if [ -e /var/tmp/first ]; then status success again; else touch /var/tmp/first; sync; sleep 60; fi"

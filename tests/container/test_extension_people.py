@@ -58,6 +58,7 @@ def hooked(verb: str, result: str) -> list[str]:
     return [began, verb, f"hook extension-finished {NAME} 1.0.0 {verb} {result}"]
 
 
+@pytest.mark.row("field-demands", 62)
 def test_hooks_run_before_and_after_each_command(bed: Bed, machine: Machine) -> None:
     assert order(bed) == hooked("install", "succeeded") + hooked("enable", "failed")
 

@@ -87,6 +87,7 @@ def test_113_a_policy_counts_only_when_it_is_switched_on(module, declared):
     assert module._rules(ctx, "168.63.129.16").policy is not None
 
 
+@pytest.mark.row("field-demands", 68)
 def test_row_68_the_image_s_policy_counts_whatever_the_options_say(module, declared, goal_state):
     ctx = declared(conf="Policy.Enabled=n\n")
     goal_state(Handler("Contoso.Other", "1.0"))

@@ -161,6 +161,7 @@ def test_custom_data_is_not_run_where_nobody_asked(saved, declared, script):
     assert script.ran == []
 
 
+@pytest.mark.row("field-demands", 73)
 @pytest.mark.row("provisioning", 27, 28)
 @pytest.mark.wire("8.2/disable_agent", "2.9/ProvisionGuestAgent")
 @pytest.mark.parametrize(("text", "off"), [("False", True), ("false", True), ("true", False), ("bad data", False)])

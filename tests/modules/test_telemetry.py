@@ -117,6 +117,21 @@ def test_the_period_of_collecting_is_an_option() -> None:
     assert load_module(COLLECTING).MODULE.every == "Debug.EtpCollectionPeriod"
 
 
+@pytest.mark.row("extensions", 125)
+def test_what_a_handler_wrote_is_not_lost_while_nothing_can_be_sent(
+    module: ModuleType, joined: Context, vm: Any, sim: Any  # noqa: F811
+) -> None:
+    put(joined, EVENT)
+    load_module(COLLECTING).run(joined)
+    sim.fault("/machine*comp=telemetrydata*", status=503)
+    with pytest.raises(FabricUnreachable):
+        module.run(joined)
+    assert not [one for one in vm.reports.telemetry if one.event_id == "7"]
+    sim.clear_faults()
+    module.run(joined)
+    assert len([one for one in vm.reports.telemetry if one.event_id == "7"]) == 1
+
+
 def test_plan_mode_leaves_all_as_it_is(module: ModuleType, joined: Context) -> None:  # noqa: F811
     record(joined, "one")
     put(joined, EVENT)

@@ -352,6 +352,7 @@ def test_a_moved_machine_s_status_waits_for_the_next_period(talk: Talk, vm: Any)
     assert talk.plugin.upload_status(known.status_blob, "BlockBlob", payload(talk))
 
 
+@pytest.mark.row("field-demands", 166)
 @pytest.mark.wire("3.7/failure", "7.6/signatures")
 def test_a_refused_status_is_a_typed_error_without_the_signature(talk: Talk, vm: Any, sim: Any) -> None:
     vm.publish(extensions=[])
@@ -393,6 +394,7 @@ def test_a_file_is_complete_and_private(talk: Talk, package: tuple[str, bytes]) 
     assert talk.files == ["Contoso__1.0.zip"]
 
 
+@pytest.mark.row("extensions", 74)
 @pytest.mark.wire("3.6/swap", "3.5/x-ms-verify-from-artifacts-blob", "3.5/x-ms-artifact-manifest-location")
 def test_a_dead_channel_costs_one_attempt_and_the_other_is_remembered(
     talk: Talk, package: tuple[str, bytes], sim: Any
@@ -417,6 +419,7 @@ def test_a_dead_channel_costs_one_attempt_and_the_other_is_remembered(
     assert talk.system.read_text(CHANNEL) == "direct\n"
 
 
+@pytest.mark.row("extensions", 78)
 @pytest.mark.wire("3.6/both", "7.3/400-of-the-cache")
 def test_both_channels_in_trouble_are_tried_again(talk: Talk, package: tuple[str, bytes], sim: Any) -> None:
     url, content = package
@@ -426,6 +429,7 @@ def test_both_channels_in_trouble_are_tried_again(talk: Talk, package: tuple[str
     assert talk.slept == [2, 3]
 
 
+@pytest.mark.row("extensions", 77)
 @pytest.mark.wire("3/410", "3/InvalidContainerConfiguration")
 def test_stale_ids_are_healed(talk: Talk, package: tuple[str, bytes], sim: Any, vm: Any) -> None:
     url, content = package
@@ -449,6 +453,7 @@ def test_a_truncated_package_is_no_package(
     assert talk.system.read(f"{LIB}/x.zip") == content
 
 
+@pytest.mark.row("extensions", 75)
 @pytest.mark.wire("3.6/locations", "6.2/fetch")
 def test_the_next_location_is_taken(talk: Talk, package: tuple[str, bytes], sim: Any) -> None:
     url, content = package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from tests.modules.conftest import load_module, profile_of, settle
 from waagent import config as configuration
+from waagent.errors import FabricRejected, FabricUnreachable
 from waagent.module import Context, Outcome
 from waagent.simulator import Simulator
 from waagent.simulator.machine import Machine
@@ -115,6 +117,69 @@ def test_fast_track_and_instances(worker: Worker, machine: Machine) -> None:
     assert [sub["formattedMessage"]["message"] for sub in statuses["a"]["substatus"]] == ["one\n", ""]
 
 
+def commands(worker: Worker) -> list[str]:
+    """What HELLO was told to do, in order."""
+    log = Path(str(worker.lib.parent), "log", HELLO, "CommandExecution.log").read_text()
+    return re.findall(r"hello\.sh (\w+)", log)
+
+
+def told_by(machine: Machine) -> tuple[str, str]:
+    (entry,) = entries(machine)
+    status = entry["runtimeSettingsStatus"]["settingsStatus"]["status"]
+    return status["status"], status["formattedMessage"]["message"]
+
+
+@pytest.mark.wire("2.2/choice")
+def test_another_source_of_the_goal_state_only_enables(worker: Worker, machine: Machine) -> None:
+    hello = {"name": HELLO, "version": "1.0.0"}
+    for number, source in enumerate(("fabric", "fasttrack", "fasttrack", "fabric")):
+        machine.publish([{**hello, "public": {"name": f"Ada{number}"}}], source=source)
+        assert worker.work()["20-extensions"].kind == "changed"
+        assert worker.work()["20-extensions"].kind == "unchanged"
+        assert told_by(machine)[1].startswith(f"hello, Ada{number}; ")
+    assert commands(worker) == ["install", "enable", "enable", "enable", "enable"]
+
+
+@pytest.mark.wire("2.3/outdated")
+def test_extensions_wait_while_only_an_older_goal_state_can_be_had(
+    worker: Worker, machine: Machine, simulator: Simulator
+) -> None:
+    """The host plugin stops serving fast track, and what the wire server has is from before: nothing goes back."""
+    hello = {"name": HELLO, "version": "1.0.0"}
+    machine.publish([], source="fabric", ticks=639310221300000000)
+    machine.publish([{**hello, "public": {"name": "Ada"}}], source="fasttrack", ticks=639310221300000001)
+    worker.work()
+    simulator.fault("/vmSettings", status=404)
+    ended = worker.work()
+    assert (ended["20-extensions"].kind, ended["30-status"].kind) == ("skipped", "changed")
+    assert commands(worker) == ["install", "enable"]
+    assert told_by(machine)[0] == "success"  # still reported
+    simulator.clear_faults()
+    machine.publish([{**hello, "public": {"name": "Eva"}}], source="fabric", ticks=639310221300000002)
+    assert worker.work()["20-extensions"].kind == "changed"
+    assert told_by(machine)[1].startswith("hello, Eva; ")
+    assert commands(worker) == ["install", "enable", "enable"]
+
+
+@pytest.mark.wire("2.4/missing", "11/faults.rotated")
+def test_after_hibernation_settings_for_the_new_certificate_open(worker: Worker, machine: Machine) -> None:
+    """Guest-operations 1.17: the machine wakes up elsewhere, with another certificate under the same incarnation."""
+    hello = {"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}, "protected": {"key": "k3y"}}
+    machine.publish([hello])
+    worker.work()
+    before = told_by(machine)
+    old = machine.tenant_certificate.thumbprint
+    machine.rotate_certificate(new_incarnation=False)
+    machine.move()
+    assert worker.work()["20-extensions"].kind == "unchanged"
+    machine.publish([hello], source="fasttrack")
+    assert worker.work()["20-extensions"].kind == "changed"
+    assert told_by(machine) == before  # as many characters were protected, so they were opened
+    assert machine.tenant_certificate.thumbprint != old
+    assert (worker.lib / f"{machine.tenant_certificate.thumbprint}.prv").exists()
+    assert commands(worker) == ["install", "enable", "enable"]
+
+
 @pytest.mark.wire("5.3/handlerAggregateStatus")
 def test_uninstall_leaves_no_entry(worker: Worker, machine: Machine) -> None:
     machine.publish([{"name": HELLO, "version": "1.0.0"}])
@@ -147,6 +212,26 @@ def test_103_a_report_that_the_host_does_not_take_goes_to_the_blob(
     assert entries(machine)[0]["status"] == "Ready"
 
 
+@pytest.mark.row("field-demands", 166)
+@pytest.mark.wire("3.7/failure")
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 412, 429, 500, 502, 503])
+def test_a_report_that_nobody_takes_is_a_failure_that_is_told_and_made_good(
+    worker: Worker, machine: Machine, simulator: Simulator, status: int
+) -> None:
+    machine.publish([])
+    worker.work()
+    assert machine.reports.status_count == 1
+    simulator.fault("/status", service="host_plugin", status=status)
+    simulator.fault("*", service="blob", method="PUT", status=status)
+    with pytest.raises((FabricUnreachable, FabricRejected), match=str(status)) as raised:
+        worker.steps["30-status"].run(worker.ctx)
+    assert "sig=" not in str(raised.value)
+    assert machine.reports.status_count == 1
+    simulator.clear_faults()
+    assert worker.steps["30-status"].run(worker.ctx).kind == "changed"
+    assert machine.reports.status_count == 2
+
+
 @pytest.mark.row("extensions", 107)
 @pytest.mark.wire("5.3/status", "5.3/code")
 def test_107_a_policy_that_does_not_list_a_handler(worker: Worker, machine: Machine, tmp_path: Path) -> None:
@@ -176,6 +261,8 @@ def test_planning_notes_what_would_be_done(worker: Worker, machine: Machine) -> 
     assert not (worker.lib / f"{HELLO}-1.0.0").exists()
 
 
+@pytest.mark.row("extensions", 104)
+@pytest.mark.row("field-demands", 166)
 @pytest.mark.wire("2.7/no-status-url")
 def test_a_goal_state_without_a_place_for_the_report_is_fetched_once_more(
     worker: Worker, machine: Machine, simulator: Simulator
@@ -211,3 +298,21 @@ def test_what_a_report_leaves_out_and_what_stays_in_it(worker: Worker, machine: 
     assert second["timestampUTC"] > first["timestampUTC"]
     processed = [one["aggregateStatus"]["vmArtifactsAggregateStatus"]["goalStateAggregateStatus"] for one in (first, second)]
     assert processed[0]["timestampUTC"] == processed[1]["timestampUTC"]
+
+
+@pytest.mark.wire("9.1/23", "9.1/24", "9.2/etag")
+@pytest.mark.parametrize("source", ["fabric", "fasttrack"])
+def test_the_requests_of_a_worker_in_their_order(
+    worker: Worker, machine: Machine, simulator: Simulator, source: str
+) -> None:
+    machine.publish([])
+    worker.work()
+    machine.publish([{"name": HELLO, "version": "1.0.0"}], source=source)
+    simulator.requests.clear()
+    worker.work()
+    places = [one.headers.get("x-ms-artifact-location", one.target) for one in simulator.requests]  # by either channel
+    asked = [place.rpartition("/")[2].partition("?sv=")[0] for place in places]
+    manifest, package, status = (next(at for at, one in enumerate(asked) if part in one) for part in ("manifest", "__1.0.0", "status"))
+    assert [one.partition("?")[0] for one in asked[:2]] == ["", "vmSettings"]
+    assert 1 < manifest < package < status == len(asked) - 1
+    assert len([one for one in asked if "manifest" in one or "__" in one]) == 2

@@ -230,6 +230,7 @@ def test_an_answer_that_goes_on_is_cut_off(tmp_path: Path) -> None:
             Internet(FakeClock()).request("GET", url, limit=3000)
 
 
+@pytest.mark.row("extensions", 88)
 @pytest.mark.wire("7.1/timeouts")
 def test_a_trickle_ends_at_the_deadline(storage: Storage) -> None:
     storage.trickle = 0.1
@@ -285,6 +286,7 @@ def test_a_download_goes_on_where_it_broke_off(storage: Storage) -> None:
     assert 0 < int(begun[1][6:-1]) <= 300_000 < int(begun[2][6:-1]) <= 600_000  # type: ignore[index]
 
 
+@pytest.mark.row("field-demands", 165)
 @pytest.mark.wire("7.5/resumption")
 def test_another_version_by_then_is_fetched_whole(storage: Storage) -> None:
     storage.cuts = [500_000]
@@ -339,6 +341,7 @@ def test_a_server_that_gives_nothing_more_ends_it(storage: Storage) -> None:
     assert len(storage.asked) == 2
 
 
+@pytest.mark.row("field-demands", 165)
 @pytest.mark.wire("7.5/resumption")
 def test_a_package_is_resumed_on_the_way_to_disk(tmp_path: Path, storage: Storage) -> None:
     with Simulator(imds_port=None) as sim:

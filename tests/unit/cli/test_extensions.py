@@ -84,6 +84,7 @@ def test_list_shows_every_handler_with_its_status(bed: Bed, waagent: Waagent) ->
     assert [entry["status"] for entry in whole["extensions"]] == ["Ready", "NotReady"]
 
 
+@pytest.mark.row("field-demands", 149)
 def test_row_149_mounts_that_keep_handlers_from_running_are_told(machine: Machine, waagent: Waagent) -> None:
     mounts = machine.root / "proc/mounts"
     mounts.write_text("a / ext4 rw 0 0\nb /var ext4 rw,noexec 0 0\nc /tmp tmpfs rw,nosuid,noexec 0 0\n")
@@ -189,6 +190,7 @@ def test_check_policy(bed: Bed, machine: Machine, waagent: Waagent) -> None:
     assert "allowListed" in said.json()["error"]
 
 
+@pytest.mark.row("field-demands", 68)
 def test_row_68_check_policy_tells_of_the_image_s(machine: Machine, waagent: Waagent) -> None:
     image = machine.root / "usr/lib/waagent/extension-policy.json"
     rules = {"allowListedExtensionsOnly": True, "extensions": {NAME: {}}}

@@ -66,6 +66,7 @@ def test_a_key_that_is_here_is_not_told_of(bed: Bed) -> None:
     assert not bed.process(single(NAME, protected="AAAA", thumbprint="ABCDEF")).notes
 
 
+@pytest.mark.row("field-demands", 164)
 def test_a_handler_that_double_forks(two: Bed) -> None:
     """Its daemon, in a session of its own, holds all descriptors and writes the status much later."""
     daemon = "setsid sh -c 'sleep 1; cd \"$1\"; . ./late.sh' - \"$BASE\" &"

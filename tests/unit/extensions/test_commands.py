@@ -65,6 +65,7 @@ def test_23_a_failing_enable_repeats_only_enable(bed: Bed) -> None:
 
 
 @pytest.mark.row("guest-operations", 54)
+@pytest.mark.row("field-demands", 164)
 @pytest.mark.row("extensions", 24, 25)
 @pytest.mark.parametrize("verb", ["enable", "install"], ids=["24-enable", "25-install"])
 def test_24_25_a_command_over_its_limit_is_killed_with_its_children(bed: Bed, verb: str) -> None:
@@ -90,6 +91,7 @@ def test_the_limits_are_the_reference_s() -> None:
     assert dict(LIMITS) == {"install": 900, "update": 900, "enable": 300, "disable": 900, "uninstall": 300}
 
 
+@pytest.mark.row("field-demands", 164)
 @pytest.mark.row("extensions", 26)
 def test_26_a_child_that_keeps_the_output_open_does_not_block(bed: Bed) -> None:
     bed.publish(
@@ -203,6 +205,7 @@ def systemd(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder / "systemd-run"
 
 
+@pytest.mark.row("field-demands", 86)
 def test_commands_get_a_scope_in_their_slice(bed: Bed, systemd: Path) -> None:
     systemd.write_text(
         f'#!/bin/sh\necho "$@" >> {bed.folder}/scopes\nwhile [ "${{1#--}}" != "$1" ]; do shift; done\nexec "$@"\n'
@@ -248,6 +251,7 @@ bed.process(single({name!r}))
     return process
 
 
+@pytest.mark.row("extensions", 127)
 @pytest.mark.parametrize("verb", ["install", "enable"], ids=["35b-install", "35c-127-enable"])
 def test_35b_35c_127_a_command_whose_agent_was_killed_is_waited_for_and_not_run_twice(bed: Bed, verb: str) -> None:
     process = resumed_bed(bed, NAME, "touch ../begun; sleep 1.5; status success done", verb)

@@ -73,13 +73,13 @@ def test_4_without_a_change_reports_go_on_with_new_times(installed: Bed) -> None
     assert installed.ran() == []
 
 
-@pytest.mark.row("extensions", 6)
-def test_6_uninstall_disables_uninstalls_and_removes(installed: Bed) -> None:
+@pytest.mark.row("extensions", 6, 124)
+def test_6_124_uninstall_disables_uninstalls_and_removes(installed: Bed) -> None:
     installed.ran()
     installed.process(single(NAME, sequence=1, state="uninstall"))
     assert installed.verbs() == ["disable", "uninstall"]
     assert not installed.base(NAME, "1.0.0").exists()
-    assert Path(installed.layout.events(NAME)).is_dir()  # 124: the events folder stays
+    assert Path(installed.layout.events(NAME)).is_dir()  # what was not collected yet is told all the same
     assert installed.entries() == []
 
 
@@ -231,6 +231,7 @@ def test_the_environment_of_commands(installed: Bed) -> None:
 
 
 @pytest.mark.row("guest-operations", 11)
+@pytest.mark.row("field-demands", 69, 70, 73)
 @pytest.mark.row("extensions", 116)
 @pytest.mark.parametrize("state,code", [("enabled", 1009), ("uninstall", 1010)])
 def test_116_extensions_switched_off(installed: Bed, state: str, code: int) -> None:
@@ -243,6 +244,7 @@ def test_116_extensions_switched_off(installed: Bed, state: str, code: int) -> N
     assert installed.base(NAME, "1.0.0").exists()
 
 
+@pytest.mark.row("field-demands", 62)
 def test_events_around_every_command(installed: Bed) -> None:
     assert [(event, data["operation"], data.get("result")) for event, data in installed.events] == [
         ("extension-started", "install", None),

@@ -29,6 +29,7 @@ def allow(*names: str) -> Rules:
     return Rules(policy=parse(allowListedExtensionsOnly=True, extensions={name: {} for name in names}))
 
 
+@pytest.mark.row("field-demands", 66, 67)
 @pytest.mark.row("extensions", 107)
 def test_107_a_handler_that_is_not_listed_is_not_downloaded(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0")
@@ -41,6 +42,7 @@ def test_107_a_handler_that_is_not_listed_is_not_downloaded(bed: Bed) -> None:
     assert (settings(entry)["status"], settings(entry)["code"]) == ("error", 1009)
 
 
+@pytest.mark.row("field-demands", 66, 67)
 @pytest.mark.row("extensions", 108, 114)
 def test_108_114_removal_needs_permission_too_and_works_when_it_is_given(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "status success fine"})
@@ -135,8 +137,8 @@ def test_the_file_is_read_from_the_machine(system: System) -> None:
         policy.read(system, PATH)
 
 
-@pytest.mark.row("field-demands", 71, 72)
 @pytest.mark.row("field-demands", 71)
+@pytest.mark.row("field-demands", 71, 72)
 def test_row_71_user_changes_can_be_denied(bed: Bed) -> None:
     bed.rules = Rules(deny_user_changes=True)
     access = "Microsoft.OSTCExtensions.VMAccessForLinux"
@@ -146,6 +148,7 @@ def test_row_71_user_changes_can_be_denied(bed: Bed) -> None:
     assert (bed.entry(access)["code"], bed.entry(NAME)["status"]) == (1009, "Ready")
 
 
+@pytest.mark.row("field-demands", 68)
 def test_row_68_the_image_s_policy_cannot_be_relaxed(bed: Bed, system: System) -> None:
     listed = '{"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": true, "extensions": %s}}'
     image, own = system.path(policy.IMAGE_POLICY), system.path(PATH)
@@ -239,6 +242,7 @@ def test_a_good_signature_leaves_its_mark(bed: Bed, sign: Any) -> None:
     assert not list(Path(bed.layout.lib).glob("*_signature.pem"))
 
 
+@pytest.mark.row("field-demands", 75)
 @pytest.mark.row("extensions", 117, 118)
 @needs_openssl
 @pytest.mark.parametrize("case", ["117", "118", "unsigned", "off"])
@@ -253,6 +257,7 @@ def test_117_118_without_a_policy_a_bad_signature_is_noted_only(bed: Bed, sign: 
     assert len(summary.notes) == (1 if case in ("117", "118") else 0)
 
 
+@pytest.mark.row("field-demands", 75)
 @needs_openssl
 @pytest.mark.parametrize("signed", ["bad", "none", "garbage", "good"])
 def test_with_a_policy_only_a_good_signature_runs(bed: Bed, sign: Any, signed: str) -> None:
@@ -268,3 +273,22 @@ def test_with_a_policy_only_a_good_signature_runs(bed: Bed, sign: Any, signed: s
     assert (entry["code"], settings(entry)["code"]) == (1009, 1009)
     assert not Path(bed.layout.package(NAME, "1.0.0")).exists()
     assert not Path(bed.layout.manifest(NAME, "1.0.0")).exists()
+
+
+@pytest.mark.row("extensions", 119)
+@pytest.mark.parametrize("required", [False, True])
+def test_119_an_openssl_that_knows_no_such_check(bed: Bed, required: bool) -> None:
+    """As version 1.0 does, which cannot leave the time out of account: nothing is checked, so nothing is good."""
+    old = bed.folder / "openssl"
+    old.write_text("#!/bin/sh\necho 'Usage cms options' >&2\necho 'unknown option -no_check_time' >&2\nexit 1\n")
+    old.chmod(0o755)
+    Path(bed.layout.lib, "microsoft_root_certificate.pem").touch()
+    bed.rules = Rules(
+        check_signatures=True, policy=parse(signatureRequired=True) if required else None, openssl=str(old)
+    )
+    bed.publish(NAME, "1.0.0", top=SIGNING)
+    summary = bed.process(single(NAME, signature="AAAA"))
+    assert bed.verbs() == ([] if required else ["install", "enable"])
+    assert not Path(bed.layout.validated(NAME, "1.0.0")).exists()
+    told = bed.entry(NAME)["formattedMessage"]["message"] if required else "".join(summary.notes)
+    assert "unknown option -no_check_time" in told

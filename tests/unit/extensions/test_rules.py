@@ -145,6 +145,7 @@ def test_a_named_root_that_is_not_there_is_told(bed: Bed) -> None:
 # -- hooks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.row("field-demands", 62)
 def test_hooks_are_told_of_every_command_with_its_result(bed: Bed) -> None:
     bed.publish(NAME, "1.0.0", {"enable": "exit 3"})
     bed.process(single(NAME, sequence=4))

@@ -38,6 +38,7 @@ def python(program: str, *places: Path, first: str = "") -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.row("field-demands", 110)
 @pytest.mark.parametrize(
     ("program", "said"),
     [
@@ -60,17 +61,20 @@ def test_row_110_what_handlers_use_of_them(tmp_path: Path, program: str, said: s
     assert re.fullmatch(said, python(given + program))
 
 
+@pytest.mark.row("field-demands", 110)
 def test_row_110_what_python_has_itself_comes_first(tmp_path: Path) -> None:
     (tmp_path / "pipes.py").write_text("OWN = True\n")
     program = "import pipes, sys; print(pipes.OWN, sys.path[-1])"
     assert python(program, tmp_path, first="\n") == f"True {HERE / 'modules'}"
 
 
+@pytest.mark.row("field-demands", 110)
 def test_row_110_the_machine_s_own_start_up_file_runs_too(tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('the machine s')\n")
     assert python("print('done')", tmp_path, first="\n") == "the machine s\ndone"
 
 
+@pytest.mark.row("field-demands", 110)
 @pytest.mark.parametrize("inherited", ["", "/opt/site"])
 def test_row_110_only_on_request(bed: Bed, monkeypatch: pytest.MonkeyPatch, inherited: str) -> None:
     monkeypatch.setenv("PYTHONPATH", inherited)

@@ -131,6 +131,7 @@ def test_limits_that_make_no_sense_are_none(limits: object) -> None:
 # -- where Lib.Dir is another --------------------------------------------------------------------------------
 
 
+@pytest.mark.row("field-demands", 148)
 def test_row_148_the_habitual_directory_leads_to_lib_dir(system: System) -> None:
     layout = Layout("/opt/waagent", "/var/log/azure")
     system.make_directory("/opt/waagent")

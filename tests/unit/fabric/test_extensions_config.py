@@ -293,6 +293,7 @@ def test_an_empty_document_is_an_empty_wish() -> None:
     )
 
 
+@pytest.mark.row("extensions", 19)
 @pytest.mark.wire("2.7/RuntimeSettings")
 def test_settings_are_found_by_name_in_any_case() -> None:
     found = handler(f'<Plugin name="a.b" version="1.0">{runtime([1])}</Plugin>')
@@ -368,6 +369,7 @@ def test_a_plugin_without_name_or_version_is_noted() -> None:
     assert [note.split(": ")[1][:24] for note in parsed.notes] == ["plugin 1 has no name; it", "plugin 2 has no version;"]
 
 
+@pytest.mark.row("extensions", 71)
 @pytest.mark.wire("2.7/ExtensionRuntimeSettings", "2.7/DependsOn")
 def test_states_and_levels_of_instances() -> None:
     instances = "".join(

@@ -65,10 +65,11 @@ def test_an_event_becomes_one_of_the_log_stream(system: System, many: bool) -> N
 
 
 @pytest.mark.row("guest-operations", 60)
+@pytest.mark.row("extensions", 122)
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"Message": ...}, collecting.MISSING), ({"OperationId": None}, collecting.MISSING),
+        ({"TaskName": ...}, collecting.MISSING), ({"Message": ...}, collecting.MISSING), ({"OperationId": None}, collecting.MISSING),
         ({"Version": 3}, collecting.MISSING), ({"EventPid": True}, collecting.MISSING),
         ({"Message": "  "}, collecting.EMPTY), ({"TaskName": "t" * 6144}, collecting.OVERSIZE),
     ],
@@ -98,6 +99,7 @@ def test_what_is_taken_is_made_fit(system: System, changes: dict[str, Any], name
 
 
 @pytest.mark.row("guest-operations", 59)
+@pytest.mark.row("extensions", 121)
 def test_so_many_events_of_one_handler_and_the_newest_file_first(system: System) -> None:
     put(system, "9.json", [event(Message="old")] * 300)
     put(system, "10.json", [event(Message="new")] * 300)
@@ -109,7 +111,8 @@ def test_so_many_events_of_one_handler_and_the_newest_file_first(system: System)
     assert system.listing(FOLDER) == []
 
 
-@pytest.mark.parametrize("name", ["x.json", "1.txt", "1.json.tmp", "1", ".json", "٣.json"])
+@pytest.mark.row("extensions", 123)
+@pytest.mark.parametrize("name", ["readme.txt", "x.json", "1.txt", "1.json.tmp", "1", ".json", "٣.json"])
 def test_every_other_file_goes_too(system: System, name: str) -> None:
     put(system, name, event())
     found = told(system)
