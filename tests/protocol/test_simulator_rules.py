@@ -98,7 +98,7 @@ def without(headers: dict[str, str], name: str) -> dict[str, str]:
 
 
 def observations(**changes: Any) -> bytes:
-    one = {"ObservationName": "x", "IsHealthy": True, "Description": "", "Value": ""}
+    one = {"ObservationName": "GuestAgentPluginStatus", "IsHealthy": True, "Description": "", "Value": ""}
     return json.dumps({"Api": "reporttargethealth", "Version": "1.0", "Source": "WALinuxAgent",
                        "Observations": [one], **changes}).encode()
 
@@ -189,9 +189,11 @@ CASES: list[tuple[str, int, Callable[[Scene], Sent]]] = [
     ("observation", 400, post("/HealthService", observations(Version="2.0"), JSON)),
     ("observation", 400, post("/HealthService", observations(Observations=[{}]), JSON)),
     ("observation", 400, post("/HealthService", observations(Observations=[
-        {"ObservationName": "x", "IsHealthy": True, "Value": "v" * 129}]), JSON)),
+        {"ObservationName": "GuestAgentPluginMood", "IsHealthy": True}]), JSON)),
     ("observation", 400, post("/HealthService", observations(Observations=[
-        {"ObservationName": "x", "IsHealthy": True}] * 11), JSON)),
+        {"ObservationName": "GuestAgentPluginStatus", "IsHealthy": True, "Value": "v" * 129}]), JSON)),
+    ("observation", 400, post("/HealthService", observations(Observations=[
+        {"ObservationName": "GuestAgentPluginStatus", "IsHealthy": True}] * 11), JSON)),
     ("observation", 400, post("/HealthService", b"{", JSON)),
     ("status-request", 400, lambda s: Sent(s.hgap("/status"), "PUT", {**s.plugin, **JSON}, b"{")),
     ("status-request", 400, put_status(change=lambda d: d.pop("requestUri"), content=b"{}")),

@@ -24,7 +24,7 @@ from waagent.fabric.endpoint import METADATA_SERVICE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from waagent.fabric.endpoint import Endpoint
     from waagent.system.http import Http
@@ -104,14 +104,20 @@ def is_valid(metadata: Mapping[str, object]) -> str:
     return next((name for name, value in checks if not value), "")
 
 
-def report(http: Http, endpoint: Endpoint, healthy: Mapping[str, bool], descriptions: Mapping[str, str]) -> None:
-    """Tell the health service. Raises FabricUnreachable or FabricRejected."""
+def report(
+    http: Http,
+    endpoint: Endpoint,
+    healthy: Mapping[str, bool],
+    descriptions: Mapping[str, str],
+    also: Sequence[dict[str, object]] = (),
+) -> None:
+    """Tell the health service; also: observations of host_calls. Raises FabricUnreachable, FabricRejected."""
     seen = [
         health.observation(name, healthy=good, value="" if good else descriptions.get(name, ""))
         for name, good in healthy.items()
     ]
     url = endpoint.wire(HEALTH_SERVICE)
-    response = http.request("POST", url, [headers.JSON_BODY], health.observations(seen), timeout=TIMEOUT)
+    response = http.request("POST", url, [headers.JSON_BODY], health.observations([*also, *seen]), timeout=TIMEOUT)
     if not response.good:
         raise FabricRejected(
             f"cannot report on the host's health: {response.status} {response.reason} from {url}",

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from waagent import __version__
 from waagent.errors import FabricUnreachable, GoalStateInvalid, WaagentError
 from waagent.fabric import headers, origin, upload, vm_settings
+from waagent.fabric.host_calls import ARTIFACT, STATUS, VERSIONS
 from waagent.fabric.poll import is_stale
 from waagent.fabric.retry import COMMON, LATER, LOGS, asked_pause, persist, require
 from waagent.fabric.vm_settings import VmSettings
@@ -59,8 +60,11 @@ class HostPlugin:
         *,
         refresh: Callable[[], GoalState],
         note: Callable[[str], None] | None = None,
+        saw: Callable[[str, int, str], None] | None = None,
     ) -> None:
+        """saw: is told how requests ended (host_calls.Teller.saw)."""
         self.system, self.http, self.endpoint, self.note = system, http, endpoint, note
+        self._saw = saw or (lambda name, status, error: None)
         self._goal = goal
         self._refresh = refresh
         self._speaks = False
@@ -82,8 +86,10 @@ class HostPlugin:
             sent = [("x-ms-containerid", self.goal.container_id)]
             try:
                 response = self.http.request("GET", url, sent)
-            except WaagentError:
+            except WaagentError as error:
+                self._saw(VERSIONS, 0, error.message)
                 return False
+            self._judge(VERSIONS, response)
             self._speaks = response.good and headers.PLUGIN_VERSION.encode() in response.body
         return self._speaks
 
@@ -152,6 +158,7 @@ class HostPlugin:
             if manifest_url:
                 sent.append(("x-ms-artifact-manifest-location", manifest_url))
             response = self.http.request("GET", source, sent, timeout=timeout, limit=limit, into=into)
+            self._judge(ARTIFACT, response)
             if not is_stale(response) or last:
                 break
             self.goal = self._refresh()
@@ -171,6 +178,7 @@ class HostPlugin:
         for body in upload.descriptions(blob_url, blob_type, payload, stamp):
             sent = [*self._headers(), headers.JSON_BODY]
             response = self.http.request("PUT", url, sent, body)
+            self._judge(STATUS, response)
             if response.status == 410:
                 self.goal = self._refresh()
                 return False
@@ -197,6 +205,9 @@ class HostPlugin:
         doing = "upload the logs through the host plugin"
         require(persist(self.system.clock, LOGS, attempt, doing, self.note), doing, url)
         self.system.note(Effect("upload", url, note=f"logs, {len(content)} bytes"))
+
+    def _judge(self, name: str, response: Response) -> None:
+        self._saw(name, response.status, f"{response.status} {response.reason}")
 
     def _headers(self) -> list[tuple[str, str]]:
         return headers.plugin(self.goal.container_id, self.goal.config_name)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from waagent.fabric import cache, endpoint
 from waagent.fabric.artifacts import Artifacts
+from waagent.fabric.host_calls import Teller
 from waagent.fabric.host_plugin import HostPlugin
 from waagent.fabric.internet import Internet
 from waagent.fabric.wire import WireServer
@@ -83,7 +84,8 @@ def open_session(
     http = Http(system.clock)
     place = endpoint.parse(where or endpoint.WIRE_SERVER)
     wire = WireServer(system, http, place, note)
-    plugin = HostPlugin(system, http, place, refresh=wire.goal_state, note=note)
+    saw = Teller(system, http, place).saw if config.switch("Monitor.HostHealth") else None
+    plugin = HostPlugin(system, http, place, refresh=wire.goal_state, note=note, saw=saw)
     internet = Internet(
         system.clock,
         host=config.text("HttpProxy.Host"),

@@ -37,6 +37,8 @@ XML = "text/xml; charset=utf-8"
 CONFIG_PATH = re.compile(r"^/machine/(?P<container>[^/]+)/(?P<instance>[^/]+)$")
 DESCRIPTION_LIMIT = 4096
 TELEMETRY_LIMIT = 64512
+OBSERVATIONS = ("GuestAgentPluginHeartbeat", "GuestAgentPluginVersions", "GuestAgentPluginArtifact",
+                "GuestAgentPluginStatus", "InstanceMetadataHeartbeat")
 TELEMETRY_CALLS, TELEMETRY_SECONDS = 15, 15.0
 EVENT = re.compile(rb"<Event\b[^>]*>(.*?)</Event>", re.DOTALL)
 
@@ -377,6 +379,8 @@ def _observation_fault(document: dict[str, Any]) -> Optional[str]:
         if not isinstance(one, dict) or not isinstance(one.get("IsHealthy"), bool) \
                 or not one.get("ObservationName"):
             return "an observation lacks ObservationName or IsHealthy"
+        if one["ObservationName"] not in OBSERVATIONS:
+            return f"nobody observes {str(one['ObservationName'])[:64]!r}"
         for key, limit in (("ObservationName", 64), ("Description", 128), ("Value", 128)):
             if len(str(one.get(key, ""))) > limit:
                 return f"{key} has more than {limit} characters"

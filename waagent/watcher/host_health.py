@@ -13,6 +13,8 @@ from waagent.fabric.host_health import METADATA, PLUGIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from waagent.fabric import poll
     from waagent.system.http import Http
     from waagent.watcher.settings import Settings
@@ -28,8 +30,11 @@ class HostHealth:
         self._wanted = settings.host_health
         self._asked_at = -EVERY
 
-    def turn(self, known: poll.Known, now: float) -> WaagentError | None:
-        """Ask and report if it is time; returns why the report was not taken, None if it was."""
+    def turn(self, known: poll.Known, now: float, also: Sequence[dict[str, object]] = ()) -> WaagentError | None:
+        """Ask and report if it is time; returns why the report was not taken, None if it was.
+
+        also: what other requests to the host plugin have shown since the last report.
+        """
         if not self._wanted or now - self._asked_at < EVERY:
             return None
         self._asked_at = now
@@ -38,7 +43,7 @@ class HostHealth:
             metadata = host_health.probe(self.http, service=self.service)
             answered = {PLUGIN: host_health.plugin_answers(self.http, endpoint), METADATA: metadata.healthy}
             healthy, self.troubles = host_health.judge(self.troubles, answered, now)
-            host_health.report(self.http, endpoint, healthy, {METADATA: metadata.description})
+            host_health.report(self.http, endpoint, healthy, {METADATA: metadata.description}, also)
         except WaagentError as error:
             return error
         return None

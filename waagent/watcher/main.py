@@ -85,7 +85,7 @@ class Watcher:
             self._recovered("poll")
         self._work(bool(polled.changed), polled.answered, now)
         self._report(now)
-        self.host_health.turn(self.known, now)  # whether anybody listens changes nothing here
+        self.host_health.turn(self.known, now, self.reporter.observed)  # heard or not, it changes nothing here
         if self.keep_timer and now >= self._ask_timer_at:
             self._ask_timer_at = now + ASK_EVERY
             self._keep_timer()

@@ -14,7 +14,7 @@ from waagent import __version__
 from waagent.errors import WaagentError
 from waagent.extensions import report
 from waagent.fabric import endpoint as endpoints
-from waagent.fabric import poll, status
+from waagent.fabric import host_calls, poll, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ class Reporter:
         self.features = [status.MULTI_CONFIG, *([status.FAST_TRACK] if settings.fast_track else [])]
         self._taken: object = None
         self._taken_at = -EVERY
+        self._failing_since: float | None = None
+        self.observed: list[dict[str, object]] = []  # of the host plugin, by the latest upload
 
     def turn(self, known: poll.Known, now: float) -> WaagentError | None:
         """Upload the report if it is time; returns what went wrong, None if nothing."""
@@ -51,10 +53,19 @@ class Reporter:
                 self.http, endpoint, known, known.status_blob, known.status_blob_type, payload, stamp
             )
         except WaagentError as error:
+            self._judge(error.facts.get("status"), error.message, now)
             return error
+        self._judge(200, "", now)
         if taken:
             self._taken, self._taken_at = content, now
         return None
+
+
+    def _judge(self, status: object, error: str, now: float) -> None:
+        """What the upload says of the host plugin; no answer says nothing here, the heartbeat tells that."""
+        if isinstance(status, int):
+            healthy, self._failing_since = host_calls.judge(host_calls.STATUS, status, self._failing_since, now)
+            self.observed = [host_calls.seen(host_calls.STATUS, status, healthy, error)]
 
 
 def _without_times(value: object) -> object:
