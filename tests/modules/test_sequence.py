@@ -81,6 +81,7 @@ def test_a_first_boot(boot: Context, sim: Any, vm: Any, expected: list[tuple[str
     ]
 
 
+@pytest.mark.wire("9.1/16")
 @pytest.mark.parametrize("expected", [IDLE])
 def test_a_period_in_which_nothing_changed(boot: Context, sim: Any, expected: list[tuple[str, str]]) -> None:  # noqa: F811
     seen(sim)

@@ -131,7 +131,7 @@ def test_garbage_before_the_answer_is_passed_over(link: Link, tmp_path: Path, mo
     assert found == told
 
 
-@pytest.mark.wire("1.1/order")
+@pytest.mark.wire("1.1/order", "9.1/1")
 def test_discovery_asks_the_network_and_finds_a_fabric_there(link: Link, tmp_path: Path) -> None:
     serve(link, tmp_path, "--dhcp-option=245,c0:00:02:01")
     link.give_address("192.0.2.10/24")
