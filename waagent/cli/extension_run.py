@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from waagent.extensions.local import Bench, Done
     from waagent.fabric.desired import Settings
 
+HEADINGS = ("[stdout]", "[stderr]")  # of a command's output
+
 
 def main(args: argparse.Namespace, system: System) -> int:
     from waagent.extensions import local
@@ -55,7 +57,11 @@ def main(args: argparse.Namespace, system: System) -> int:
         status = bench.await_status(args.wait) if "enable" in verbs and well else bench.status()
         removing = [verb for verb in verbs if verb in ("disable", "uninstall")]
         well = well and (not removing or bench.run(packed, settings, removing))
-        well = well and all(done.well for done in bench.done)
+        idle = [verb for verb in removing if well and verb not in [done.verb for done in bench.done]]
+        if idle:
+            first = "install" if idle == ["uninstall"] else "install,enable"
+            bench.notes.append(f"nothing was there to {' or '.join(idle)}; put {first} before it in --operation")
+        well = well and not idle and all(done.well for done in bench.done)
         if "enable" in verbs and settings is not None:
             well = well and any(local.of_extension(entry) == "success" for entry in status)
         report = _report(bench, packed.name, packed.version, status, well, here if args.keep else "")
@@ -126,7 +132,12 @@ def _render(report: dict[str, Any], done: list[Done]) -> str:
         else:
             how = f"exit code {one.ended.status} after {text.span(one.ended.seconds)}"
         lines.append(f"{one.verb} {one.version}: {how}: {one.line}")
-        lines += [f"    {line}" for line in operation["output"].splitlines() if line.strip()]
+        said_by_it = [line for line in operation["output"].splitlines() if line.strip()]
+        lines += [
+            f"    {line}"
+            for line, following in zip(said_by_it, [*said_by_it[1:], HEADINGS[0]])
+            if line not in HEADINGS or following not in HEADINGS  # a stream that said nothing needs no heading
+        ]
     for entry in report["status"]:
         message = entry.get("formattedMessage", {}).get("message") or ""
         lines.append(f"handler: {entry['status']}, code {entry['code']}{': ' + message if message else ''}")

@@ -213,6 +213,7 @@ def test_run_shows_each_operation_and_the_status(tmp_path: Path, run: Callable[.
     assert lines[0].startswith("install 1.0.0: exit code 0 after ")
     assert f"    install of {NAME}-1.0.0" in lines
     assert "    working" in lines
+    assert lines.count("    [stdout]") == 2 and lines.count("    [stderr]") == 1  # install said nothing there
     assert "handler: Ready, code 0: Plugin enabled" in lines
     assert "extension: success, code 0: hello" in lines
     assert lines[-1] == f"{NAME} 1.0.0: succeeded"
@@ -312,6 +313,25 @@ def test_run_says_what_is_wrong_with_what_it_was_given(
     assert said.status == status
     assert expected in said.err
     assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verbs", "told"),
+    [
+        ("uninstall", "nothing was there to uninstall; put install before it"),
+        ("disable", "nothing was there to disable; put install,enable before it"),
+        ("install,disable", "nothing was there to disable; put install,enable before it"),
+        ("disable,uninstall", "nothing was there to disable or uninstall; put install,enable before it"),
+        ("install,uninstall", ""),
+        ("install,enable,disable", ""),
+    ],
+)
+def test_a_command_that_had_nothing_to_do_is_no_success(
+    tmp_path: Path, run: Callable[..., Said], verbs: str, told: str
+) -> None:
+    said = run(make(tmp_path, {}), "--operation", verbs, "--in", str(tmp_path))
+    assert (said.status, "nothing was there" in said.out) == (1 if told else 0, bool(told))
+    assert told in said.out
 
 
 def test_a_package_that_is_none_is_told_of_in_the_words_of_the_platform(tmp_path: Path, run: Callable[..., Said]) -> None:
