@@ -94,7 +94,7 @@ def test_periodic_stage_is_skipped_when_nothing_is_due_and_runs_when_something_i
     booted.guest.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service waagent.service")
     try:
         now = float(booted.guest.read("/proc/uptime").split()[0])
-        for due, runs in ((f"{now + 500:.0f}\n", False), (f"{now - 1:.3f}\n", True), ("", True), ("soon\n", True)):
+        for due, runs in ((f"{now + 500:.0f}\nend\n", False), (f"{now - 1:.3f}\nend\n", True), ("", True), ("soon\n", True)):
             booted.guest.write("/run/waagent/periodic.due", due)
             booted.guest.run("systemctl start waagent-periodic.service")
             result = property_of(booted, "waagent-periodic.service", "Result")
@@ -102,6 +102,52 @@ def test_periodic_stage_is_skipped_when_nothing_is_due_and_runs_when_something_i
         booted.guest.succeed("rm -f /run/waagent/periodic.due; /usr/lib/waagent/periodic-due")
     finally:
         booted.guest.succeed("systemctl start waagent-periodic.timer waagent.service")
+
+
+@pytest.mark.row("field-demands", 9)
+@pytest.mark.row("field-demands", 83)
+def test_an_idle_hour_writes_next_to_nothing(booted: Bed) -> None:
+    """The timer's hour in a minute: the log and the journal get a line at most, files of the agent stay as they are."""
+    booted.guest.wait_until_succeeds("test -e /run/waagent/periodic.due", timeout=60)
+    booted.guest.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service")
+    quick = "/run/systemd/system/waagent-periodic.service.d/quick.conf"
+    booted.guest.write(quick, "[Unit]\nStartLimitIntervalSec=0\n")
+    try:
+        booted.guest.succeed("systemctl daemon-reload && /usr/sbin/waagent stage periodic")
+
+        def lines() -> int:
+            units = "-u waagent.service -u waagent-periodic.service -u waagent-periodic.timer"
+            journal = booted.guest.run(f"journalctl -q -o cat {units}").out
+            return len(journal.splitlines()) + len(booted.guest.read("/var/log/waagent.log").splitlines())
+
+        def files() -> str:
+            return booted.guest.succeed("find /var/lib/waagent /run/waagent -type f -printf '%p %i %T@\\n' | sort")
+
+        before, there = lines(), files()
+        for _ in range(120):
+            booted.guest.run("systemctl start waagent-periodic.service")
+        assert property_of(booted, "waagent-periodic.service", "Result") == "exec-condition"
+        assert files() == there
+        assert lines() - before <= 1
+    finally:
+        booted.guest.succeed(["rm", quick])
+        booted.guest.succeed("systemctl start waagent-periodic.timer")
+
+
+@pytest.mark.row("field-demands", 83)
+def test_a_changed_host_name_is_due_at_once(booted: Bed) -> None:
+    """What the timer's shell sees of the real /proc, whatever else is due."""
+    booted.guest.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service")
+    name = booted.guest.succeed("hostname").strip()
+    try:
+        booted.guest.succeed("/usr/sbin/waagent stage periodic")
+        due = "sleep 31; /usr/lib/waagent/periodic-due"
+        assert booted.guest.run(due).status == 1
+        booted.guest.succeed("hostname other")
+        assert booted.guest.run("/usr/lib/waagent/periodic-due").status == 0
+    finally:
+        booted.guest.succeed(["hostname", name])
+        booted.guest.succeed("systemctl start waagent-periodic.timer")
 
 
 @pytest.mark.row("guest-operations", 10)
