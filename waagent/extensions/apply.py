@@ -271,6 +271,8 @@ class Engine:
             self._steps.clear(pair)
             if fate.result == "succeeded":
                 self._source.forget(pair.handler.name)
+            elif fate.result == "failed":
+                self._source.failed(pair.handler.name, pair.handler.version, fate.message)
             fared.append((wanted.id, (pair, fate)))
         return fared
 
