@@ -87,6 +87,21 @@ def test_a_read_only_configuration_of_sshd(fresh_bed: Bed) -> None:
     assert log_in(fresh_bed, key) == "ada\n"
 
 
+def test_homes_on_a_file_system_that_is_full(fresh_bed: Bed) -> None:
+    """Room is made while the machine runs, and the stages that failed are run again by hand."""
+    guest = fresh_bed.guest
+    key, public = fresh_bed.make_key()
+    machine = fresh_bed.machine(user="ada", ssh_keys=[public])
+    guest.options = ["--tmpfs=/home:size=4k,nr_inodes=2,mode=755"]
+    guest.boot()
+    assert "ada" in failed(machine)
+    guest.wait_until_booted()
+    guest.succeed("mount -o remount,size=1m,nr_inodes=100 /home")
+    guest.succeed("waagent stage local && waagent stage final --only report --force")
+    machine.wait_for("ready", timeout=60)
+    assert log_in(fresh_bed, key) == "ada\n"
+
+
 def test_homes_on_another_file_system(fresh_bed: Bed) -> None:
     guest = fresh_bed.guest
     key, public = fresh_bed.make_key()
