@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import pytest
 from bed import Bed, Dhcp, package, tree
@@ -152,3 +152,44 @@ def test_provisioning_by_both_is_refused_and_reported(layers: list[Path]) -> Non
         assert (last.state, last.substatus) == ("NotReady", "ProvisioningFailed")
         assert "disable cloud-init-local.service" in last.description
         bed.guest.fail("test -e /etc/sudoers.d/waagent")
+
+
+# -- who provisions: every row of 4.1, as the real package and the real systemd have it ----------------------------
+
+
+@pytest.fixture(scope="module")
+def idle(layers: list[Path]) -> Iterator[Bed]:
+    """A running machine on which neither cloud-init nor this agent has done anything yet."""
+    with Bed(layers=layers) as bed:
+        bed.guest.write("/etc/cloud/cloud-init.disabled", "")
+        bed.guest.succeed("systemctl mask --quiet waagent-local waagent-network waagent-config waagent-final waagent")
+        bed.guest.boot()
+        yield bed
+
+
+@pytest.mark.parametrize(
+    ("agent", "service", "by"),
+    [
+        pytest.param("auto", "enable", "cloud-init", id="auto-enabled"),
+        pytest.param("auto", "disable", "waagent", id="auto-disabled"),
+        pytest.param("auto", "mask", "waagent", id="auto-masked"),
+        pytest.param("waagent", "disable", "waagent", id="waagent-disabled"),
+        pytest.param("waagent", "enable", None, id="waagent-enabled"),
+        pytest.param("cloud-init", "enable", "cloud-init", id="cloud-init-enabled"),
+        pytest.param("cloud-init", "disable", "cloud-init", id="cloud-init-disabled"),
+        pytest.param("disabled", "enable", "disabled", id="disabled-enabled"),
+        pytest.param("disabled", "disable", "disabled", id="disabled-disabled"),
+        pytest.param("Cloud", "disable", "waagent", id="another-word-is-reported-and-auto-is-used"),
+    ],
+)
+def test_who_provisions(idle: Bed, agent: str, service: str, by: Optional[str]) -> None:
+    guest, unit = idle.guest, "cloud-init-local.service"
+    guest.write("/etc/waagent.conf.d/10-agent.conf", f"Provisioning.Agent={agent}\n")
+    guest.succeed(f"systemctl unmask --quiet {unit}; systemctl {service} --quiet {unit}; rm -rf /var/lib/waagent/instance*")
+    ran = guest.run("waagent stage local --only identify --only provisioning-agent")
+    if by is None:
+        assert ran.status == 1 and "disable cloud-init-local.service" in ran.err
+        guest.fail("waagent query provisioning.by")
+    else:
+        assert ran.status == 0, ran
+        assert guest.succeed("waagent query provisioning.by").strip() == by
