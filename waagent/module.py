@@ -45,8 +45,8 @@ class Module:
     summary      one line for `waagent steps` and the docs
     frequency    per-instance (again for a new VM id), per-boot, always (each time the stage runs), once (per disk)
     every        periodic stage: seconds between runs, or the name of an option that holds them
-    watching     periodic stage: paths or patterns ("/sys/block/sd*/device/timeout"); when its period is over it only
-                 runs if a file has changed, come or gone since its last run, or this failed; once an hour anyway
+    watching     periodic stage: paths or patterns ("/sys/block/sd*/device/timeout"); at its period it runs only
+                 if a file has changed, come or gone since its last run, or that failed; once an hour anyway
     on           periodic stage: events that make it run ("goal-state")
     reads        options it reads, patterns allowed ("ResourceDisk.*"); for the docs and `config explain`
     when         facts that have to hold, "provisioning.by=waagent"; else it is skipped with that reason
