@@ -59,6 +59,7 @@ class Verbs:
         def active() -> bool:
             state = self.run(["systemctl", "is-active", unit]).out.strip()
             if state == "failed":
+                self.run(["journalctl", "--sync"])  # its last words may still be on their way
                 raise AssertionError(f"{unit} has failed:\n{self.journal(unit)[-4000:]}")
             return state == "active"
 
