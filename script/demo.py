@@ -156,6 +156,13 @@ def account(
         outcome = f"{entry['handler_status']}, {entry['status']}: {entry['status_message']}"
         print(f"  extension    {HANDLER} {entry['version']} {outcome}")
     found["extension"] = entry is not None and (entry["handler_status"], entry["status"]) == ("Ready", "success")
+    bed.guest.run("waagent stage periodic --only telemetry --force")  # else within the minute
+    stages = machine.reports.stages()
+    for stage in stages:
+        print(f"  event        {stage['message']}, {stage['milliseconds']} ms")
+    found["events of the stages"] = [stage["message"].split(":")[0] for stage in stages] == [
+        f"stage {name}" for name in STAGES
+    ]
     complaints = sorted({f"{one.rule}: {one.message}" for one in bed.fabric.simulator.violations})
     requests = len(bed.fabric.simulator.requests)
     verdict = "with complaints:" if complaints else "none of them against the protocol"

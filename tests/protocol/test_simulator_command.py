@@ -87,6 +87,7 @@ def report_status(fabric: Running, *handlers: dict, sequence: str) -> None:
     assert answer.status == 200
 
 
+@pytest.mark.row("field-demands", 171)
 def test_an_image_builder_tests_an_image(fabric, tmp_path):
     """The whole way: machine, medium, package, extension, reports, violations."""
     fabric.run("machine", "create", "vm01", "--user", "ada", "--ssh-key", "ssh-ed25519 AAAA ada")

@@ -15,7 +15,12 @@ from typing import Any
 
 import pytest
 
+from tests.protocol.talk import LIB, Talk
+from tests.unit.runner.conftest import Machine as Guest
+from waagent.fabric.hosting import Names
 from waagent.simulator import Machine, Simulator
+from waagent.telemetry.columns import Columns
+from waagent.telemetry.send import send
 
 from . import browser
 from .browser import Browser
@@ -190,6 +195,23 @@ def scene(sim: Simulator) -> None:
     found = goal_state(sim, ADDRESSES["web-02"])
     ask(f"{sim.plugin_url}/vmSettings", headers=plugin_headers(found), source=ADDRESSES["web-02"])
     ask(f"{sim.wire_url}/machine/?comp=goalstate", headers={**WIRE, "x-ms-version": "2031-01-01"}, source=ADDRESSES["db-01"])
+
+
+def test_the_stages_that_the_agent_tells_are_listed(sim: Simulator, tab: Browser, tmp_path: Path) -> None:
+    """From a stage's run in the real engine to the page of its machine."""
+    sim.machine("vm01")
+    guest = Guest(tmp_path / "root")
+    guest.module("vendor/local/10-one.py", "return changed('made <it>')")
+    guest.module("vendor/network/10-two.py", "raise RuntimeError('x')")
+    guest.run("local")
+    guest.run("network")
+    talk = Talk(tmp_path, sim)
+    assert send(talk.system, LIB, talk.wire.telemetry, Columns.of(talk.system, {}.get, Names())).left == 0
+    tab.open(f"{sim.control_url}/machines/vm01")
+    shown = tab.text()
+    assert "Stages" in shown and "stage local: 1 step, all well" in shown
+    assert "stage network: 1 step, 1 failed: two" in shown
+    assert not sim.violations
 
 
 def test_the_picture_of_the_documentation(sim: Simulator, tab: Browser, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -252,6 +253,46 @@ def test_a_refused_upload_is_left_to_a_worker(
     said = capfd.readouterr().err
     assert "a worker uploads it directly" in said
     assert "sig=" not in said or "sig=[" in said or "sig=*" in said
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "reset": {"reset": True, "count": 2},  # a connection that was kept open is tried once more at once
+    **{str(status): {"status": status} for status in (301, 400, 403, 404, 410, 429, 500, 502, 503)},
+}
+
+
+@pytest.mark.row("field-demands", 166)
+@pytest.mark.parametrize("fault", FAILURES.values(), ids=FAILURES)
+def test_row_166_a_status_that_was_not_taken_is_no_success_and_goes_out_again(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator, fault: dict[str, Any],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm, _status_blob(vm, fabric))
+    fabric.fault("/status", **{"count": 1, **fault})
+    watcher.turn()
+    assert vm.reports.status_count == 0
+    stale = fault == {"status": 410}  # no failure: the ids are asked for, and the next period tries again
+    assert ("a worker uploads it directly" in capfd.readouterr().err) is not stale
+    watcher.turn()
+    assert vm.reports.status_count == 1
+    assert ("status works again" in capfd.readouterr().err) is not stale
+
+
+@pytest.mark.row("field-demands", 77)
+def test_row_77_a_turn_without_news_takes_a_thousandth_of_a_processor(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm, _status_blob(vm, fabric))
+    watcher.turn()
+    turns, before = 100, time.thread_time()
+    for _ in range(turns):
+        watcher.turn()
+    each = (time.thread_time() - before) / turns
+    assert each / watcher.period < 0.001, f"{each * 1000:.2f} ms in each period of {watcher.period:.0f} s"
 
 
 def _status_blob(vm: Machine, fabric: Simulator) -> str:

@@ -393,7 +393,7 @@ _LOGS = _in(
     _period("Logs.CollectPeriod", 3600, "How often to collect logs", shipped="3600", steps=("logs",)),
     _switch(
         "Telemetry.Enabled", True, "Tell the platform's people how stages and extensions fared", shipped="y",
-        since="3.0.0", steps=("telemetry", "extension-events"),
+        since="3.0.0", steps=("telemetry", "extension-events", "extensions"),
         note="waagent 2 always does; n: nothing is written down or sent. `waagent telemetry` shows what would be",
     ),
     _removed("Logs.File", "text", "Removed with 2.1: the log is /var/log/waagent.log"),
