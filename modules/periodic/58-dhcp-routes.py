@@ -50,7 +50,7 @@ def run(ctx: Context) -> Outcome:
         for route in lost:
             dhcp_routes.restore(ctx.system, ctx.profile, route)
             restored.append(f"{route.destination} over {route.gateway}")
-    now = dhcp_routes.worth_keeping(ctx.system, ADDRESSES)
+    now = dhcp_routes.worth_keeping(ctx.system, ctx.profile, ADDRESSES)
     if now:
         _write(ctx, client, now)
     if restored:

@@ -1,13 +1,14 @@
 """The routes that came with the DHCP lease, and whether a restart of the DHCP client has lost them.
 
     client(system, profile)                 what tells one life of the client from the next: process ids and leases
-    worth_keeping(system, addresses)        [Kept]: the default route, and those to single addresses that are named
+    worth_keeping(system, profile, addresses)
+                                            [Kept]: the default route, and those to single addresses that are named
     lost(system, kept)                      those to whose destination no such route leads any more
     restore(system, profile, route)         true if it was added; NetworkError
 
-A client that is started anew may forget the routes of options 121 and 249, or lose those that others had set, with
-the address. A route that was replaced by one over another gateway is not lost. Each is added as it was: over the
-same interface and with the same metric, so that the client's own route replaces it rather than stand beside it.
+A client that is started anew may forget the routes of options 121 and 249, or lose those that others had set,
+with the address. A route that was replaced by one over another gateway is not lost. Each is added as it was, with
+metric, source address and protocol: one that differs in any of these would stand beside the client's own for ever.
 
 Source: provisioning 7.4, 7.5.
 """
@@ -34,6 +35,7 @@ class Kept(NamedTuple):
     destination: str  # "168.63.129.16/32"
     gateway: str
     metric: int
+    further: str = ""  # "proto dhcp src 10.0.0.4", as ip(8) prints and takes it
 
 
 def client(system: System, profile: DistroProfile) -> list[str]:
@@ -52,13 +54,26 @@ def client(system: System, profile: DistroProfile) -> list[str]:
     return found
 
 
-def worth_keeping(system: System, addresses: Iterable[str]) -> list[Kept]:
+def worth_keeping(system: System, profile: DistroProfile, addresses: Iterable[str]) -> list[Kept]:
     wanted = {"0.0.0.0/0", *(f"{address}/32" for address in addresses)}
-    return [
-        Kept(route.interface, str(route.network), str(route.gateway), route.metric)
-        for route in network.routes(system)
-        if route.gateway is not None and str(route.network) in wanted
-    ]
+    found = []
+    for route in network.routes(system):
+        if route.gateway is not None and str(route.network) in wanted:
+            further = _further(system, profile, route)
+            found.append(Kept(route.interface, str(route.network), str(route.gateway), route.metric, further))
+    return found
+
+
+def _further(system: System, profile: DistroProfile, route: network.Route) -> str:
+    """What /proc does not tell of it."""
+    if profile.text("network.routes") != "ip" or system.which("ip") is None:
+        return ""
+    argv = ("ip", "-4", "route", "show", "exact", str(route.network), "dev", route.interface)
+    for line in system.run(*argv, reads=True, ok=None).stdout.splitlines():
+        found = dict(zip(line.split()[1::2], line.split()[2::2]))
+        if (found.get("via"), found.get("metric", "0")) == (str(route.gateway), str(route.metric)):
+            return " ".join(f"{key} {found[key]}" for key in ("proto", "src") if key in found)
+    return ""
 
 
 def lost(system: System, kept: Iterable[Kept]) -> list[Kept]:
@@ -77,9 +92,11 @@ def restore(system: System, profile: DistroProfile, route: Kept) -> None:
     command = profile.command("network.add-route", **words)
     if not command:
         raise NetworkError(f"cannot restore the route to {route.destination}: this system has no command for it")
-    further = profile.command("network.with-interface", interface=route.interface, metric=str(route.metric))
+    command += profile.command("network.with-interface", interface=route.interface, metric=str(route.metric))
     try:
-        system.run(*command, *further)
+        # The source address may be another now; then the route is added without.
+        if not route.further or system.run(*command, *route.further.split(), ok=None).status != 0:
+            system.run(*command)
     except CommandFailed as error:
         if "File exists" not in error.stderr:
             raise NetworkError(

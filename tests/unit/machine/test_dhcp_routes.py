@@ -16,11 +16,33 @@ ADDRESSES = ("168.63.129.16", "169.254.169.254")
 TO_FABRIC = Kept("eth0", "168.63.129.16/32", "10.0.0.1", 100)
 
 
-def test_the_way_out_and_those_that_are_named_are_worth_keeping(system, put) -> None:
+def test_the_way_out_and_those_that_are_named_are_worth_keeping(system, profile, put) -> None:
     put("/proc/net/route", TABLE)
-    assert dhcp_routes.worth_keeping(system, ADDRESSES) == [
+    assert dhcp_routes.worth_keeping(system, profile, ADDRESSES) == [
         Kept("eth1", "0.0.0.0/0", "10.0.1.1", 200), Kept("eth0", "0.0.0.0/0", "10.0.0.1", 100), TO_FABRIC,
     ]  # fmt: skip
+
+
+def test_protocol_and_source_are_kept_where_ip_tells_them(system, script, profile, put, program) -> None:
+    put("/proc/net/route", TABLE)
+    program("ip")
+    show = ("ip", "-4", "route", "show", "exact")
+    script.on(*show, "0.0.0.0/0", "dev", "eth1", status=1)
+    script.on(*show, "0.0.0.0/0", "dev", "eth0", stdout="default via 10.0.0.9 proto static metric 5\n")
+    script.on(
+        *show, "168.63.129.16/32", "dev", "eth0",
+        stdout="168.63.129.16 via 10.0.0.1 proto dhcp src 10.0.0.4 metric 100 \n",
+    )  # fmt: skip
+    kept = dhcp_routes.worth_keeping(system, profile, ADDRESSES)
+    assert [route.further for route in kept] == ["", "", "proto dhcp src 10.0.0.4"]
+
+
+def test_a_source_that_is_gone_is_left_out(system, script, profile) -> None:
+    add = ("ip", "route", "add", "168.63.129.16/32", "via", "10.0.0.1", "dev", "eth0", "metric", "100")
+    script.on(*add, "src", "10.0.0.4", status=2, stderr="RTNETLINK answers: Invalid argument")
+    script.on(*add)
+    dhcp_routes.restore(system, profile, TO_FABRIC._replace(further="src 10.0.0.4"))
+    assert script.ran[-1] == add
 
 
 def test_one_over_another_gateway_is_not_lost(system, put) -> None:
