@@ -4,6 +4,7 @@
         bed.guest.boot()
         dhcp.name                    host name of the guest's lease, as a DNS would learn it; "" without one
         dhcp.heard("DHCPRELEASE")    how often a client said so
+        dhcp.stop()                  nobody answers; start(options) answers again, with other options if it is told any
 
 The guest's interface gets network.GUEST_ADDRESS whatever client asks, so a client that asks beside systemd-networkd
 is told what networkd has. AZURE is what the platform's server tells beside the router: option 245 with the wire
@@ -35,6 +36,11 @@ class Dhcp:
         self._log = directory / "dhcp.log"
 
     def __enter__(self) -> Dhcp:
+        self.start()
+        return self
+
+    def start(self, options: Optional[Sequence[str]] = None) -> None:
+        self._options = self._options if options is None else options
         command = [
             # Dies with this process: a killed test run leaves no server behind.
             "setpriv", "--pdeathsig", "KILL", "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0",
@@ -50,15 +56,14 @@ class Dhcp:
         deadline = time.monotonic() + 10
         while "DHCP, IP range" not in self.log:
             if self._server.poll() is not None or time.monotonic() > deadline:
-                self._stop()
+                self.stop()
                 raise RuntimeError(f"start dnsmasq in {self._network.fabric}: it does not serve:\n{self.log}")
             time.sleep(0.02)
-        return self
 
     def __exit__(
         self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
-        self._stop()
+        self.stop()
 
     @property
     def log(self) -> str:
@@ -82,6 +87,6 @@ class Dhcp:
     def heard(self, message: str) -> int:
         return sum(f" {message}(" in line for line in self.log.splitlines())
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         self._server.kill()
         self._server.wait(10)

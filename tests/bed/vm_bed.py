@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -34,9 +35,11 @@ HOST_NAME = "vm-bed"
 class VmBed(Bed):
     guest: VirtualMachine  # type: ignore[assignment]
 
-    def __init__(self, wire_server: str = WIRE_SERVER) -> None:
+    def __init__(self, wire_server: str = WIRE_SERVER, options: Sequence[str] = ()) -> None:
+        """`options` are more words for the DHCP server."""
         super().__init__()
         self.wire_server = wire_server
+        self._options = options
 
     def __enter__(self) -> VmBed:
         sweep()
@@ -50,7 +53,7 @@ class VmBed(Bed):
             exits.callback(wire.close)
             wire.open()
             self.fabric = exits.enter_context(Fabric(wire.fabric, self.wire_server))
-            self.dhcp = exits.enter_context(Dhcp(wire, self.directory, [f"--dhcp-option-force=245,{self.wire_server}"]))
+            self.dhcp = exits.enter_context(Dhcp(wire, self.directory, self._told()))
             disk = self.directory / "os"
             subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(image), str(disk)], check=True)
             self.vm = VirtualMachine(disk, kernel, wire.in_fabric(), wire.tap, self.token, self.directory)
@@ -58,6 +61,9 @@ class VmBed(Bed):
             exits.callback(self.vm.close)
             self._exits = exits.pop_all()
         return self
+
+    def _told(self) -> list[str]:
+        return [f"--dhcp-option-force=245,{self.wire_server}", *self._options]
 
     def machine(self, media: Optional[str] = "udf", **given: Any) -> Machine:
         given = {"host_name": HOST_NAME, "addresses": [network.GUEST_ADDRESS], **given}

@@ -1,0 +1,156 @@
+"""The network of one machine with a kernel of its own: firewall, lease, names; bad days of the DHCP server.
+
+One machine, in order; it is restarted twice, once with a DHCP server that tells nonsense and once without any.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from bed.dhcp import AZURE
+from bed.fabric import inside
+from bed.network import GUEST_ADDRESS, WIRE_SERVER
+from bed.vm_bed import VmBed
+
+from waagent.simulator import Machine
+
+READY_LIMIT = 480
+OPTIONS = "Provisioning.SshHostKeyPairType=ed25519\n"
+TRY = f"import socket, sys; socket.create_connection(('{WIRE_SERVER}', int(sys.argv[1])), 5).close()"
+ECHO = """
+import socket
+listener = socket.create_server(("", 7777))
+connection, _ = listener.accept()
+while data := connection.recv(100):
+    connection.sendall(data)
+"""
+THREE_BYTES = "--dhcp-option-force=245,a8:3f:81"
+
+
+class Connected(NamedTuple):
+    bed: VmBed
+    machine: Machine
+
+
+@pytest.fixture(scope="module")
+def vm() -> Iterator[Connected]:
+    with VmBed(options=AZURE[1:]) as bed:
+        machine = bed.machine(host_name="vm-born", user="ada", ssh_keys=[bed.make_key()[1]])
+        bed.vm.write("/etc/waagent.conf.d/50-test.conf", OPTIONS)
+        bed.vm.boot()
+        machine.wait_for("ready", timeout=READY_LIMIT)
+        settled(bed)
+        bed.vm.succeed("systemctl stop waagent-periodic.timer")  # the tests say when a step is due
+        yield Connected(bed, machine)
+
+
+def settled(bed: VmBed) -> dict[str, str]:
+    """What the steps said, once the boot is over."""
+    told = json.loads(bed.vm.run("waagent status --wait --timeout 400 --format json", timeout=420).out)
+    assert told["state"] == "done"
+    return {f"{name}/{step['name']}": step["message"] for name, stage in told["stages"].items() for step in stage["steps"]}
+
+
+def connects(bed: VmBed, account: str, port: int = 80) -> bool:
+    words = ["setpriv", f"--reuid={account}", "--clear-groups", "python3", "-c", TRY, str(port)]
+    return bed.vm.run(words, timeout=60).status == 0
+
+
+def periodic(bed: VmBed, step: str) -> str:
+    """What the timer does half a minute later, and what the step said in the log."""
+    before = len(bed.vm.read("/var/log/waagent.log"))
+    bed.vm.run(f"waagent stage periodic --only {step} --force", timeout=120)
+    lines = bed.vm.read("/var/log/waagent.log")[before:].splitlines()
+    return "\n".join(line for line in lines if f"periodic/{step} " in line)
+
+
+# -- who may talk to the wire server ----------------------------------------------------------
+
+
+def test_only_root_reaches_the_wire_server_but_everybody_its_names(vm: Connected) -> None:
+    assert connects(vm.bed, "root") and not connects(vm.bed, "nobody")
+    with inside(vm.bed.network.fabric), socket.create_server((WIRE_SERVER, 53)):
+        assert connects(vm.bed, "nobody", 53)
+
+
+@pytest.mark.row("field-demands", 43)
+def test_it_was_tried_and_works(vm: Connected) -> None:
+    periodic(vm.bed, "firewall")
+    assert vm.bed.vm.succeed("waagent firewall", timeout=60).startswith(f"only root can talk to {WIRE_SERVER} (nft)")
+
+
+@pytest.mark.row("field-demands", 40)
+def test_a_probe_of_the_load_balancer_is_answered(vm: Connected) -> None:
+    with inside(vm.bed.network.fabric), socket.create_connection((GUEST_ADDRESS, 22), 10, (WIRE_SERVER, 0)) as probe:
+        assert probe.recv(4) == b"SSH-"
+
+
+# -- the lease --------------------------------------------------------------------------------
+
+
+def test_endpoint_is_option_245_of_the_lease(vm: Connected) -> None:
+    assert "OPTION_245=a83f8110" in vm.bed.vm.succeed("cat /run/systemd/netif/leases/*")
+    assert vm.bed.vm.read("/var/lib/waagent/WireServerEndpoint") == WIRE_SERVER
+
+
+# -- the name ---------------------------------------------------------------------------------
+
+
+@pytest.mark.row("provisioning", 91)
+def test_a_changed_name_is_published_and_no_connection_is_cut(vm: Connected) -> None:
+    guest = vm.bed.vm
+    guest.succeed(["systemd-run", "--quiet", "--unit=echo", "python3", "-c", ECHO])
+    guest.wait_until_succeeds("ss -Hltn sport = :7777 | grep -q .", timeout=60)
+    with inside(vm.bed.network.fabric), socket.create_connection((GUEST_ADDRESS, 7777), 30) as connection:
+        connection.settimeout(60)
+        guest.succeed("hostname vm-renamed")
+        said = periodic(vm.bed, "hostname")
+        assert "vm-renamed, which was vm-born" in said
+        vm.bed.dhcp.wait_for_name("vm-renamed")
+        connection.sendall(b"still here")
+        assert connection.recv(100) == b"still here"
+    assert guest.read("/etc/hostname") == "vm-renamed\n"
+    assert guest.read("/var/lib/waagent/published_hostname") == "vm-renamed"
+    requests = vm.bed.dhcp.heard("DHCPREQUEST")
+    assert periodic(vm.bed, "hostname") == "" and vm.bed.dhcp.heard("DHCPREQUEST") == requests
+
+
+# -- bad days of the DHCP server --------------------------------------------------------------
+
+
+@pytest.mark.row("provisioning", 87)
+def test_option_245_of_the_wrong_length_does_not_count(vm: Connected) -> None:
+    vm.bed.dhcp.stop()
+    vm.bed.dhcp.start([THREE_BYTES])
+    vm.bed.vm.reboot()
+    steps = settled(vm.bed)
+    assert WIRE_SERVER in steps["network/endpoint"]
+    assert vm.bed.vm.succeed("hostname") == "vm-renamed\n"
+
+
+@pytest.mark.row("field-demands", 41)
+def test_before_the_network_the_rules_are_there(vm: Connected) -> None:
+    guest = vm.bed.vm
+    entered = "--property=ActiveEnterTimestampMonotonic --value"
+    rules, links = (
+        int(guest.succeed(f"systemctl show {entered} {unit}")) for unit in ("waagent-firewall", "network-pre.target")
+    )
+    assert 0 < rules <= links
+    assert not connects(vm.bed, "nobody")
+
+
+def test_without_any_dhcp_answer_the_boot_goes_on(vm: Connected) -> None:
+    vm.bed.dhcp.stop()
+    vm.bed.vm.reboot()
+    vm.bed.vm.wait_for_unit("ssh.service", 120)
+    told = json.loads(vm.bed.vm.run("waagent status --wait --timeout 400 --format json", timeout=420).out)
+    failed = {step["name"] for stage in told["stages"].values() for step in stage["steps"] if step["outcome"] == "failed"}
+    assert "endpoint" in failed and told["state"] != "running"
+    assert vm.bed.vm.succeed("systemctl is-active multi-user.target") == "active\n"
+    vm.bed.dhcp.start()
+    vm.bed.vm.wait_until_succeeds("ip route show | grep -q default", timeout=120)
+    assert not vm.bed.fabric.simulator.violations
