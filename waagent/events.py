@@ -126,11 +126,12 @@ def keep(system: System, lib: str, documents: list[dict[str, Any]]) -> bool:
 def make_room(system: System, folder: str, files: int, size: int) -> int:
     """Remove the oldest files until at most so many, of so many bytes together, are left; how many that were."""
     there: list[tuple[tuple[int, str], int]] = []
-    for name in system.listing(folder):
-        try:
-            there.append((_age(name), system.status(f"{folder}/{name}").st_size))
-        except OSError:  # gone meanwhile: sent
-            continue
+    with os.scandir(system.path(folder)) as found:
+        for entry in found:
+            try:
+                there.append((_age(entry.name), entry.stat(follow_symlinks=False).st_size))
+            except OSError:  # gone meanwhile: sent
+                continue
     total = sum(one for _, one in there)
     there.sort()
     removed = 0
