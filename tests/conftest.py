@@ -10,6 +10,13 @@ import pytest
 from waagent.system import Result, System
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A value of megabytes is no name: pytest would send it about with each result."""
+    if isinstance(val, (str, bytes)) and len(val) > 100:
+        return f"{argname} of {len(val)}"
+    return None
+
+
 class Script:
     """Answers the commands that a test declares and fails on any other.
 
