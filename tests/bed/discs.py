@@ -4,7 +4,9 @@
                                     "iso9660" alone
     blank(path, size)               nothing on it
     platform(path, size)            as the platform delivers a resource disk: MBR, one NTFS partition, its warning
+    large(path, size)               as it delivers one above 2 TiB: GPT, a reserved partition, one with NTFS
     data(path, size, files)         an owner's: MBR, one ext4 partition with these files
+    vmm(path)                       the disc of System Center VMM, whose installer writes /run/vmm-installer
     unknown(path, size)             MBR, one partition of type Linux, in which are bytes of no known file system
 """
 
@@ -49,6 +51,26 @@ def platform(path: Path, size: int) -> Path:
     return path
 
 
+def large(path: Path, size: int) -> Path:
+    blank(path, size)
+    reserved, basic = "E3C9E316-0B5C-4DB8-817D-F92DF00215AE", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
+    layout = f"label: gpt\nsize=16MiB, type={reserved}\ntype={basic}\n"
+    _run("sfdisk", "--quiet", str(path), stdin=layout)
+    start = START + 16 * MIB
+    part = blank(path.with_suffix(".part"), size - start - MIB)
+    _run("mkntfs", "--quiet", "--fast", "--force", "--label", "Temporary Storage", str(part))
+    _put(path, part, start)
+    return path
+
+
+def vmm(path: Path) -> Path:
+    with tempfile.TemporaryDirectory(prefix="vmm-", dir=path.parent) as directory:
+        (Path(directory) / "linuxosconfiguration.xml").write_text("<LinuxOSConfiguration/>", encoding="utf-8")
+        (Path(directory) / "install").write_text('echo "$# $1" >/run/vmm-installer\n', encoding="utf-8")
+        _run("genisoimage", "-quiet", "-J", "-r", "-V", "VMM", "-o", str(path), directory)
+    return path
+
+
 def data(path: Path, size: int, files: Mapping[str, str]) -> Path:
     blank(path, size)
     _partition(path, "83")
@@ -74,9 +96,9 @@ def _partition(path: Path, kind: str) -> None:
     _run("sfdisk", "--quiet", str(path), stdin=f"label: dos\nstart={START // 512}, type={kind}\n")
 
 
-def _put(path: Path, part: Path) -> None:
+def _put(path: Path, part: Path, start: int = START) -> None:
     """Copy a partition's content to where it belongs, leaving holes as holes."""
-    offset = f"seek={START // MIB}"
+    offset = f"seek={start // MIB}"
     _run("dd", f"if={part}", f"of={path}", "bs=1M", offset, "conv=notrunc,sparse", "status=none")
     part.unlink()
 

@@ -22,15 +22,27 @@ from bed import cache, tree
 from bed.cache import say
 
 SUITE = "bookworm"
-PACKAGES = ("linux-image-cloud-amd64", "xfsprogs", "btrfs-progs")
+PACKAGES = ("linux-image-cloud-amd64", "xfsprogs", "btrfs-progs", "cryptsetup-bin", "grub2-common")
 SIZE = "3G"
 IN_VM = Path(__file__).resolve().parent / "in_vm"
 PLACES = {
     "door": ("usr/lib/bed/door", 0o755),
     "bed-door.service": ("etc/systemd/system/bed-door.service", 0o644),
+    "65-bed.rules": ("etc/udev/rules.d/65-bed.rules", 0o644),
     "99-bed.rules": ("etc/udev/rules.d/99-bed.rules", 0o644),
     "10-eth0.network": ("etc/systemd/network/10-eth0.network", 0o644),
 }
+
+STORAGE_RULES = "udev/rules.d/66-azure-storage.rules"
+# What has nothing to do with the agent, and costs seconds of an emulated processor at each boot.
+UNWANTED = (
+    "e2scrub_reap.service", "dev-hugepages.mount", "dev-mqueue.mount", "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount", "sys-kernel-config.mount", "sys-fs-fuse-connections.mount", "modprobe@configfs.service",
+    "modprobe@drm.service", "modprobe@efi_pstore.service", "modprobe@fuse.service",
+    "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount",
+    "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "systemd-network-generator.service",
+    "systemd-pstore.service", "systemd-sysusers.service", "getty@tty1.service", "serial-getty@ttyS0.service",
+)  # fmt: skip
 
 # All that it takes to reach the root file system: unpacking more costs seconds without hardware virtualization.
 INITRD = """
@@ -66,7 +78,7 @@ def kernel() -> Kernel:
 def image(deb: Path) -> Path:
     base = tree.base(SUITE, *PACKAGES)
     ours = "".join((IN_VM / name).read_text(encoding="utf-8") for name in sorted(PLACES))
-    key = _digest(base.name, hashlib.sha256(deb.read_bytes()).hexdigest(), ours, SIZE)
+    key = _digest(base.name, hashlib.sha256(deb.read_bytes()).hexdigest(), ours, SIZE, *UNWANTED)
     kept = cache.directory() / "images" / f"{SUITE}-{key}"
     with cache.locked("images"):
         if not kept.exists():
@@ -91,8 +103,10 @@ def _install(root: Path, deb: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(IN_VM / name, path)
         path.chmod(mode)
-    quiet = ["systemctl", "mask", "e2scrub_reap.service"]  # a Perl script that takes as long as all the rest
-    cache.checked(["chroot", str(root), *quiet], "mask what has nothing to do with the agent")
+    cache.checked(["chroot", str(root), "systemctl", "mask", *UNWANTED], "mask what the agent has no need of")
+    shipped = next(path for path in (root / "usr/lib" / STORAGE_RULES, root / "lib" / STORAGE_RULES) if path.exists())
+    rules = shipped.read_text(encoding="utf-8").replace("ATTRS{device_id}", "ENV{BED_DEVICE_ID}")
+    (root / "etc" / STORAGE_RULES).write_text(rules, encoding="utf-8")
     for path in (root / "boot").iterdir():  # QEMU is given the kernel directly
         path.unlink()
 

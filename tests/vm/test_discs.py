@@ -38,6 +38,14 @@ def test_platform_s_disk_has_one_fresh_ntfs_partition(tmp_path: Path) -> None:
     assert [left.name for left in tmp_path.iterdir()] == ["disk"]
 
 
+def test_platform_s_large_disk_has_a_reserved_partition_before_that_with_ntfs(tmp_path: Path) -> None:
+    path = discs.large(tmp_path / "disk", 64 * MIB)
+    assert probed(path)["PTTYPE"] == "gpt"
+    assert probed(path, 17 * MIB)["TYPE"] == "ntfs"
+    table = subprocess.run(["sfdisk", "--dump", path], capture_output=True, encoding="utf-8").stdout
+    assert table.count("type=E3C9E316") == table.count("type=EBD0A0A2") == 1
+
+
 def test_owner_s_disk_has_the_owner_s_files(tmp_path: Path) -> None:
     path = discs.data(tmp_path / "disk", 32 * MIB, {"orders": "one\n"})
     assert probed(path, MIB)["TYPE"] == "ext4"

@@ -276,14 +276,96 @@ def test_row_80_swap_that_does_not_fit_is_refused(life: Life) -> None:
 
 
 @pytest.mark.row("provisioning", 70)
+def test_row_72_the_platform_s_layout_of_a_large_disk_becomes_one_partition(life: Life) -> None:
+    vm = life.bed.vm
+    vm.write(DROP_IN, OPTIONS.format(swap=32))
+    swap_disk(life, discs.large(vm.disk.with_name("large"), 256 * MIB))
+    assert vm.succeed("udevadm settle; ls /dev/disk/azure/").split() == ["resource", "resource-part1", "resource-part2"]
+    assert f"made ext4 on /dev/sda1 and mounted it on {POINT}" in prepared(life)
+    assert vm.succeed("udevadm settle; lsblk --noheadings --list --output NAME,FSTYPE /dev/sda").split() == ["sda", "sda1", "ext4"]
+
+
+def test_encrypted_swap_is_noise_on_the_disk(life: Life) -> None:
+    vm = life.bed.vm
+    vm.write(DROP_IN, OPTIONS.format(swap=32) + "ResourceDisk.EnableSwapEncryption=y\n")
+    assert f"{SWAP} is in use, 32 MiB, encrypted" in prepared(life)
+    assert vm.succeed("swapon --show=NAME --noheadings") == vm.succeed("readlink -f /dev/mapper/waagent-swap")
+    assert "cipher:  aes-xts-plain64" in vm.succeed("cryptsetup status waagent-swap")
+    vm.succeed(f"sync; ! grep -q SWAPSPACE2 {SWAP}")
+    vm.write(DROP_IN, OPTIONS.format(swap=32))
+    assert f"{SWAP} is in use, 32 MiB" in prepared(life)
+    assert vm.succeed("swapon --show=NAME --noheadings") == f"{SWAP}\n"
+    vm.succeed("test ! -e /dev/mapper/waagent-swap")
+
+
+@pytest.mark.row("provisioning", 94)
+def test_row_94_a_data_disk_gets_its_name_and_its_time_limit_and_is_left_alone(life: Life) -> None:
+    """Put in while it runs: its name is udev's doing, the time limit that of the periodic stage."""
+    vm = life.bed.vm
+    path = discs.blank(vm.disk.with_name("owned"), 64 * MIB)
+    vm.attach_data(path, 3)
+    vm.wait_until_succeeds("test -b /dev/disk/azure/scsi1/lun3")
+    name = vm.succeed("basename $(readlink -f /dev/disk/azure/scsi1/lun3)").strip()
+    vm.wait_until_succeeds(f"grep -qx 300 /sys/block/{name}/device/timeout", timeout=CHANGE_LIMIT)
+    assert "scsi-timeout" in vm.succeed(f"waagent why /sys/block/{name}/device/timeout")
+    vm.run("sync")
+    assert not any(path.read_bytes())
+
+
+@pytest.mark.row("provisioning", 70)
 def test_row_70_without_a_resource_disk_the_agent_says_so(life: Life) -> None:
     vm = life.bed.vm
-    vm.run(f"umount {POINT}")
+    vm.run(f"swapoff {SWAP}; umount {POINT}")
     vm.detach()
     assert prepared(life) == ""
     foreseen = vm.succeed("waagent stage config --only resource-disk --only swap --force --dry-run")
     assert "resource-disk: skipped: this VM size has no resource disk" in foreseen
-    assert "swap: skipped: there is no resource disk" in foreseen
+    assert "swap: skipped: no resource disk is mounted" in foreseen
+
+
+# -- beside the disks --------------------------------------------------------------------------
+
+
+@pytest.mark.row("provisioning", 3)
+def test_row_12_3_the_serial_console_is_in_the_boot_loader_s_menu(life: Life) -> None:
+    """GRUB 2 as Debian has it: its own program makes the menu of a kernel that lies in /boot."""
+    vm = life.bed.vm
+    vm.succeed("mkdir -p /boot/grub && echo kernel >/boot/vmlinuz-6.1.0-test")
+    vm.write("/etc/default/grub", 'GRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
+    vm.succeed("waagent -serialconsole", timeout=CHANGE_LIMIT)
+    assert vm.read("/etc/default/grub") == 'GRUB_CMDLINE_LINUX_DEFAULT="quiet console=ttyS0 earlyprintk=ttyS0"\n'
+    lines = [line.split() for line in vm.read("/boot/grub/grub.cfg").splitlines() if "/vmlinuz-6.1.0-test" in line]
+    assert any("console=ttyS0" in line for line in lines)
+    assert vm.succeed("waagent -serialconsole") == "the serial console is set already\n"
+
+
+@pytest.mark.row("provisioning", 96)
+def test_row_96_the_disc_of_vmm_starts_its_installer_and_this_agent_steps_back(life: Life) -> None:
+    vm = life.bed.vm
+    vm.write(DROP_IN, "DetectScvmmEnv=y\n")
+    vm.insert(discs.vmm(vm.disk.with_name("vmm.iso")))
+    vm.succeed("waagent stage local --only scvmm --force", timeout=CHANGE_LIMIT)
+    vm.wait_until_succeeds("test -e /run/vmm-installer")
+    assert vm.read("/run/vmm-installer") == "1 -p /mnt/cdrom/secure\n"
+    vm.succeed("systemctl restart waagent.service")
+    shown = vm.succeed("systemctl show --property=ActiveState,ConditionResult waagent.service").split()
+    assert sorted(shown) == ["ActiveState=inactive", "ConditionResult=no"]
+
+
+# -- a deallocation --------------------------------------------------------------------------
+
+
+def test_after_a_deallocation_the_platform_s_other_disk_is_made_ours(life: Life) -> None:
+    vm = life.bed.vm
+    vm.run(f"umount {POINT} /mnt/cdrom/secure")
+    vm.write(DROP_IN, OPTIONS.format(swap=32))
+    vm.poweroff()
+    vm.dvd = None
+    vm.resource_disk = discs.platform(vm.disk.with_name("after"), DISK)
+    steps = restarted(life)
+    assert steps["config/resource-disk"]["message"] == f"made ext4 on /dev/sda1 and mounted it on {POINT}"
+    assert steps["config/swap"]["message"] == f"{SWAP} is in use, 32 MiB"
+    assert vm.succeed("swapon --show=NAME --noheadings") == f"{SWAP}\n"
 
 
 def test_machine_can_be_switched_off(life: Life) -> None:
