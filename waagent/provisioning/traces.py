@@ -235,11 +235,11 @@ def _has_logins(system: System, path: str) -> bool:
 
 
 def _size(system: System, path: str) -> int:
-    """Bytes of a file; for a directory 1 when something is in it."""
+    """Bytes of a file, of what a link leads to; for a directory 1 when something is in it."""
     try:
         if system.is_directory(path):
             return 1 if system.listing(path) else 0
-        return system.status(path).st_size
+        return os.stat(system.path(path)).st_size
     except OSError:
         return 0
 

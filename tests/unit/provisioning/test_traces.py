@@ -95,6 +95,19 @@ def test_no_trace(find: Find, put: Put, what: str, path: str, content: str | byt
     assert find() == []
 
 
+@pytest.mark.parametrize(
+    ("path", "target"), [("/var/lib/wtmpdb/wtmp.db", "../../log/wtmp.db"), ("/root/.bash_history", "/dev/null")]
+)
+def test_a_link_counts_for_what_it_leads_to(find: Find, put: Put, path: str, target: str) -> None:
+    """Debian 13 ships the first one, with nothing behind it."""
+    link = put(path)
+    link.unlink()
+    link.symlink_to(target)
+    assert find() == []
+    put("/var/log/wtmp.db" if "wtmp" in path else target, "sqlite")
+    assert any(line.startswith(("log: ", "history: ")) for line in find())
+
+
 def test_account_with_its_keys_and_history(find: Find, put: Put) -> None:
     put("/etc/passwd", PASSWD)
     put("/home/ada/.ssh/authorized_keys", "# none\nssh-ed25519 AAAA ada\n")
