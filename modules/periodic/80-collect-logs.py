@@ -8,7 +8,8 @@ running. What the host does not take is not sent again: the next collection has 
 Reads     Logs.Collect, Logs.CollectPeriod, Debug.LogCollectorInitialDelay, Debug.EnableCgroupV2ResourceLimiting,
           CGroups.Enabled, Lib.Dir
 Changes   LIB/logcollector/; /run/waagent/log-collection.json; the platform's store of logs
-Skips     with Logs.Collect=n, without a way to limit the collector, before its time, and without a wire server
+Skips     with Logs.Collect=n, without a way to limit the collector (found before or by itself), before its time,
+          and without a wire server
 Fails     MachineError when the collector fails, FabricError when the host does not take the archive
 """
 
@@ -71,7 +72,10 @@ def run(ctx: Context) -> Outcome:
         quiet.write(RECORD, text, mode=0o600)
     if ran.status != 0:
         told = (ran.stderr.strip() or f"exit status {ran.status}").splitlines()[-1]
-        raise MachineError(f"{told}; " + (f"not tried again in this boot: {off}" if off else "tried again later"))
+        told = f"{told}; " + (f"not tried again in this boot: {off}" if off else "tried again later")
+        if ran.status in (scope.NO_CGROUPS, scope.MISPLACED):  # as in a container: the machine has no such limits
+            return skipped(told)
+        raise MachineError(told)
     if ctx.system.planning:
         return unchanged("would upload what was collected")
     archive = ctx.system.read(f"{ctx.lib}/{ARCHIVE}")
