@@ -16,7 +16,7 @@ Fails     FirewallError; the periodic step firewall tries again
 from __future__ import annotations
 
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
-from waagent.provisioning import report, wire_guard
+from waagent.provisioning import wire_guard
 
 MODULE = Module(
     summary="Let only root talk to the wire server",
@@ -27,13 +27,9 @@ MODULE = Module(
 
 
 def run(ctx: Context) -> Outcome:
-    if not ctx.config.switch("OS.EnableFirewall"):
-        return skipped("OS.EnableFirewall=n")
-    if ctx.fact("provisioning.by") == report.NOBODY:
-        return skipped("this is no Azure VM")
-    address = wire_guard.address(ctx.fact("fabric.endpoint"))
-    if address is None:
-        return skipped(f"{ctx.fact('fabric.endpoint')} is no address of the platform")
+    address, why = wire_guard.whom(ctx.config, ctx.fact("provisioning.by"), ctx.fact("fabric.endpoint"))
+    if not address:
+        return skipped(why)
     guarded = wire_guard.have(ctx.system, ctx.profile, address)
     if not guarded.tool:
         why = wire_guard.no_tool(ctx.profile)

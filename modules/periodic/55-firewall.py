@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from waagent.machine import firewall
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
-from waagent.provisioning import report, wire_guard
+from waagent.provisioning import wire_guard
 
 MODULE = Module(
     summary="Keep the rules that guard the wire server",
@@ -28,13 +28,9 @@ MOST_SAID, SILENCE = 3, 12 * 3600.0
 
 
 def run(ctx: Context) -> Outcome:
-    if not ctx.config.switch("OS.EnableFirewall"):
-        return skipped("OS.EnableFirewall=n")
-    if ctx.fact("provisioning.by") == report.NOBODY:
-        return skipped("this is no Azure VM")
-    address = wire_guard.address(ctx.fact("fabric.endpoint"))
-    if address is None:
-        return skipped(f"{ctx.fact('fabric.endpoint')} is no address of the platform")
+    address, why = wire_guard.whom(ctx.config, ctx.fact("provisioning.by"), ctx.fact("fabric.endpoint"))
+    if not address:
+        return skipped(why)
     guarded = wire_guard.have(ctx.system, ctx.profile, address)
     if not guarded.tool:
         return skipped(wire_guard.no_tool(ctx.profile))

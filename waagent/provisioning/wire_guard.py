@@ -1,5 +1,7 @@
 """Let only root talk to the wire server: what the steps firewall and the verb have in common.
 
+    whom(config, by, known)              the address to guard, or "" and why nothing is guarded here; by is the fact
+                                         provisioning.by
     address(known)                       whom to guard: the host of the fact fabric.endpoint, else 168.63.129.16;
                                          None for a host that is this machine, or no IPv4 address (tests)
     have(system, profile, address)       Guarded: have the rules, now and at the next boot
@@ -24,8 +26,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from waagent.errors import FirewallError
 from waagent.fabric import endpoint
 from waagent.machine import firewall, firewall_boot, firewall_probe
+from waagent.provisioning import report
 
 if TYPE_CHECKING:
+    from waagent.config import Config
     from waagent.distro import DistroProfile
     from waagent.system import System
 
@@ -44,6 +48,15 @@ def address(known: str | None) -> str | None:
         return None if IPv4Address(host).is_loopback else host
     except AddressValueError:
         return None
+
+
+def whom(config: Config, by: str | None, known: str | None) -> tuple[str, str]:
+    if not config.switch("OS.EnableFirewall"):
+        return "", "OS.EnableFirewall=n"
+    if by == report.NOBODY:
+        return "", "this is no Azure VM"
+    found = address(known)
+    return (found, "") if found else ("", f"{known} is no address of the platform")
 
 
 def have(system: System, profile: DistroProfile, guarded: str) -> Guarded:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.runner.conftest import TOP, Machine
+from waagent.errors import StageError
 from waagent.runner import kept_listing
 from waagent.runner.situation import situation
 from waagent.runner.steps import Listing
@@ -82,8 +83,8 @@ def test_every_change_is_seen(found: Machine, change: str) -> None:
     CHANGES[change](found)
     try:
         assert look(found).is_news
-    except Exception as error:  # a shipped stage file that is none
-        assert "periodic.yaml" in str(error)
+    except StageError as error:  # an unusable stage file was seen, too
+        assert "periodic.yaml" in error.message
 
 
 def test_a_link_to_a_module_is_looked_at_each_time(found: Machine) -> None:
