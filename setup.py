@@ -48,6 +48,7 @@ PROGRAMS = {"waagent": "waagent.cli.__main__", "waagent-simulator": "waagent.sim
 FILES = (
     ("stages/*.yaml", f"{VENDOR}/stages", 0o644),
     *((f"modules/{stage}/[0-9][0-9]-*.py", f"{VENDOR}/modules/{stage}", 0o644) for stage in STAGES),
+    ("data/extension-root.pem", f"{VENDOR}/data", 0o644),
     ("data/distros/*.yaml", f"{VENDOR}/data/distros", 0o644),
     ("data/python-shims/*.py", f"{VENDOR}/data/python-shims", 0o644),
     ("data/python-shims/modules/*.py", f"{VENDOR}/data/python-shims/modules", 0o644),

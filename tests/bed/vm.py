@@ -148,7 +148,8 @@ class VirtualMachine(Verbs):
     # -- hardware ----------------------------------------------------------------------------
 
     def insert(self, path: Path) -> None:
-        """Put a disc into the drive and close it."""
+        """Put a disc into the drive and close it; whoever has locked the tray is not asked."""
+        self._asked("blockdev-open-tray", id="dvd", force=True)
         self._asked("blockdev-change-medium", id="dvd", filename=str(path), format="raw", read_only_mode="read-only")
 
     def tray(self) -> str:

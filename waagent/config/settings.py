@@ -121,8 +121,7 @@ _EXTENSIONS = _in(
     _path(
         "Extensions.SignatureRoot", None, "PEM file with the root certificate of signed packages", since="3.0.0",
         steps=("extensions",),
-        note="else /etc/waagent/extension-root.pem, /usr/lib/waagent/data/extension-root.pem, or "
-        "microsoft_root_certificate.pem in Lib.Dir; none is shipped",
+        note="else /etc/waagent/extension-root.pem, or the one that is shipped (Microsoft's root of 2011)",
     ),
     _switch(
         "EnableOverProvisioning", True, "Hold extensions while the platform marks the VM as on hold",

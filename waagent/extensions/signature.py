@@ -6,13 +6,12 @@
 Certificates' dates are ignored on purpose: packages outlive them. Without a policy that requires a signature, a bad
 one is noted and the package is used; with one it is refused (1009) and deleted before anything of it is unpacked.
 
-What signatures lead up to is data of the machine, and none is shipped with the agent: the first of these files that
-is there (PEM, one certificate or several).
+What signatures lead up to is the first of these files that is there (PEM, one certificate or several).
 
     Extensions.SignatureRoot                  the file that the option names; then only that one counts
     /etc/waagent/extension-root.pem           the administrator's
-    /usr/lib/waagent/data/extension-root.pem  a packager's
-    LIB/microsoft_root_certificate.pem        left by another agent
+    /usr/lib/waagent/data/extension-root.pem  shipped: Microsoft's root of 2011
+    LIB/microsoft_root_certificate.pem        left by another agent, where a packager has left ours out
 
 Source: extensions 9.5.
 """

@@ -275,6 +275,28 @@ def test_with_a_policy_only_a_good_signature_runs(bed: Bed, sign: Any, signed: s
     assert not Path(bed.layout.manifest(NAME, "1.0.0")).exists()
 
 
+@needs_openssl
+def test_the_root_that_is_shipped_is_microsoft_s_of_2011() -> None:
+    """Its fingerprints as they are published; a package that somebody else has signed does not lead up to it."""
+    file = Path(__file__).resolve().parents[3] / "data" / "extension-root.pem"
+    words = ["openssl", "x509", "-in", str(file), "-noout", "-subject", "-fingerprint", "-sha256"]
+    told = subprocess.run(words, check=True, capture_output=True, encoding="utf-8").stdout
+    assert "Microsoft Root Certificate Authority 2011" in told
+    assert "84:7D:F6:A7:84:97:94:3F:27:FC:72:EB:93:F9:A6:37:32:0A:02:B5:61:D0:A9:1B:09:E8:7A:78:07:ED:7C:61" in told
+    verify = ["openssl", "verify", "-no_check_time", "-CAfile", str(file), str(file)]
+    assert subprocess.run(verify, check=True, capture_output=True, encoding="utf-8").stdout.endswith("OK\n")
+
+
+@needs_openssl
+def test_a_signature_that_does_not_lead_up_to_the_shipped_root_is_not_good(bed: Bed, sign: Any) -> None:
+    shipped = Path(__file__).resolve().parents[3] / "data" / "extension-root.pem"
+    bed.rules = Rules(policy=parse(signatureRequired=True), signature_roots=(str(shipped),))
+    content = bed.publish(NAME, "1.0.0", top=SIGNING)
+    bed.process(single(NAME, signature=sign(content)))
+    assert bed.ran() == []
+    assert "is not good" in bed.entry(NAME)["formattedMessage"]["message"]
+
+
 @pytest.mark.row("extensions", 119)
 @pytest.mark.parametrize("required", [False, True])
 def test_119_an_openssl_that_knows_no_such_check(bed: Bed, required: bool) -> None:
