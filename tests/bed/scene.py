@@ -34,7 +34,8 @@ Entry = dict[str, Any]
 
 def single(name: str, version: str = "1.0.0", *, sequence: Optional[int] = None, **more: Any) -> dict[str, Any]:
     """A handler of a goal state with settings; what the goal state does not know of steers the handler."""
-    known: dict[str, Any] = {key: more.pop(key) for key in ("state", "level", "locations", "settings") if key in more}
+    of_goal_state = ("state", "level", "locations", "settings", "signature")
+    known: dict[str, Any] = {key: more.pop(key) for key in of_goal_state if key in more}
     return {"name": name, "version": version, "public": more, "sequence": sequence, **known}
 
 
@@ -61,13 +62,15 @@ def package(
     manifest: Optional[Mapping[str, Any]] = None,
     do: Optional[Mapping[str, str]] = None,
     extra: Optional[Mapping[str, bytes]] = None,
+    signing: Optional[Mapping[str, str]] = None,
 ) -> bytes:
     """A handler's package. manifest: what differs, None takes a key away; do: more for a verb, in its language."""
     body = {**{f"{verb}Command": f"{program} {verb}" for verb in VERBS}, **(manifest or {})}
     body = {key: value for key, value in body.items() if value is not None}
+    named = {"signingInfo": signing} if signing else {}
     return pack(
         {
-            "HandlerManifest.json": json.dumps([{"handlerManifest": body}]).encode(),
+            "HandlerManifest.json": json.dumps([{"handlerManifest": body, **named}]).encode(),
             program: (STEERED / program).read_bytes(),
             **{f"do/{verb}": text.encode() for verb, text in (do or {}).items()},
             **(extra or {}),
@@ -138,6 +141,10 @@ class Scene:
         """Publish a goal state and wait until it is processed and reported."""
         begun = len(self._lines())
         label = self.machine.publish([dict(one) for one in wanted], **more)
+        return self.settled(label, begun, timeout)
+
+    def settled(self, label: str, begun: int = 0, timeout: float = 120) -> Day:
+        """What there is to see once the goal state that publish() gave this label is processed."""
         self._settled(label, timeout)
         return self.day(begun)
 

@@ -6,14 +6,18 @@ scopes, and lets a test wait for seconds instead of minutes.
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 import shlex
+import subprocess
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from bed import Bed
-from bed.scene import LIB, LOGS, PYTHON, SHELL, Day, Scene, base, inner, pack, package, single
+from bed.scene import LIB, LOGS, PYTHON, SHELL, WORKER, Day, Scene, base, inner, pack, package, single
 
 GOOD = "Contoso.Shell.Good"
 
@@ -194,6 +198,33 @@ def test_31_a_broken_systemd_run(scene: Scene) -> None:
     assert is_good(day)
 
 
+def test_35d_an_error_that_comes_later_is_the_extension_s_own(scene: Scene) -> None:
+    name = "Contoso.Shell.C35d"
+    scene.offer(name)
+    day = scene.process(single(name), single(GOOD))
+    assert day.inner(name)["status"] == "success"
+    path, begun = f"{base(name)}/status/0.status", len(scene.day().lines)
+    scene.guest.succeed(f"sed 's/success/error/' {path} > {path}.tmp && mv {path}.tmp {path}")
+    entry = scene.await_entry(name, lambda entry: inner(entry)["status"] == "error")
+    assert (entry["status"], entry["code"]) == ("Ready", 0)
+    assert scene.day(begun).ran() == []
+
+
+@pytest.mark.row("extensions", 30)
+def test_30_a_place_where_nothing_may_run(scene: Scene) -> None:
+    name = "Contoso.Shell.C30"
+    scene.offer(name)
+    scene.guest.succeed(f"mount --bind {LIB} {LIB} && mount -o remount,bind,noexec {LIB}")
+    try:
+        day = scene.process(single(name))
+    finally:
+        scene.guest.succeed(f"umount -l {LIB}")
+    assert day.verdict(name) == ("NotReady", 1007)
+    assert "exit code 126 " in day.message(name)
+    assert f"{LIB} is mounted noexec" in day.message(name)
+    assert scene.process(single(name), single(GOOD)).verdict(name) == ("Ready", 0)
+
+
 # -- over the limit ------------------------------------------------------------------------------------------
 
 
@@ -262,11 +293,13 @@ def test_42_a_tolerated_time_out_is_passed_on_as_1011(scene: Scene) -> None:
 
 
 def test_a_gibibyte_on_stdout(scene: Scene) -> None:
-    scene.offer(GIBIBYTE, do={"enable": "head -c 1073741824 /dev/zero\necho\necho the end\nexit 3"})
+    room = f"du -sk {LIB}/extensions/running > /var/tmp/room"
+    scene.offer(GIBIBYTE, do={"enable": f"head -c 1073741824 /dev/zero\necho\necho the end\nsleep 1\n{room}\nexit 3"})
     day = scene.process(single(GIBIBYTE), single(GOOD))
     assert day.verdict(GIBIBYTE) == ("NotReady", 1009)
     assert "the end" in day.message(GIBIBYTE)
-    assert int(scene.guest.succeed(f"du -sk {LIB} {LOGS} | sort -n | tail -n 1").split()[0]) < 32 * 1024
+    for room in (scene.guest.read("/var/tmp/room"), scene.guest.succeed(f"du -sk {LOGS}")):
+        assert int(room.split()[0]) < 4 * 1024
     assert is_good(day)
 
 
@@ -382,6 +415,36 @@ def test_74_76_what_does_not_come_directly_comes_through_the_host(scene: Scene) 
     scene.guest.succeed("rm /run/waagent/download-channel")
 
 
+@pytest.mark.row("extensions", 77, 78)
+@pytest.mark.parametrize("answer", [{"answer": "stale"}, {"status": 400}], ids=["77-moved", "78-cache"])
+def test_77_78_a_host_that_stumbles_is_asked_again(scene: Scene, answer: dict[str, Any]) -> None:
+    name = f"Contoso.Shell.D{''.join(answer)}"
+    scene.offer(name)
+    unplugged = scene.simulator.fault("/blob/*", service="blob", method="GET", reset=True)
+    stumbles = scene.simulator.fault("/extensionArtifact", count=1, **answer)
+    day = scene.process(single(name), single(GOOD))
+    for fault in (unplugged, stumbles):
+        scene.simulator.clear_faults(fault.number)
+    scene.guest.succeed("rm /run/waagent/download-channel")
+    assert stumbles.met == 1
+    assert (day.verdict(name), is_good(day)) == (("Ready", 0), True)
+
+
+@pytest.mark.row("extensions", 81)
+def test_81_a_worker_is_killed_in_the_middle_of_a_download(scene: Scene) -> None:
+    name = "Contoso.Python.D81"
+    scene.offer(name, program=PYTHON, extra={"ballast": random.randbytes(3000)})
+    trickle = scene.simulator.fault(f"*/{name}__1.0.0", drip=0.01)
+    label = scene.machine.publish([single(name), single(GOOD)])
+    scene.guest.wait_until_succeeds(f"test -e {LIB}/.{name}-1.0.0.fetched.part", 30)
+    scene.guest.succeed(f"systemctl kill -s KILL {WORKER}")
+    scene.simulator.clear_faults(trickle.number)
+    scene.guest.succeed("systemctl restart waagent.service")
+    day = scene.settled(label)
+    assert (day.ran(name)[-2:], day.verdict(name)) == ([f"{verb} {name}-1.0.0 0 -" for verb in ("install", "enable")], ("Ready", 0))
+    assert scene.guest.succeed(f"ls -A {LIB} | grep {name}").split() == [f"{name}-1.0.0"]
+
+
 MOVED, GONE, NOWHERE, CUT = "Contoso.Shell.D75", "Contoso.Shell.D79", "Contoso.Python.D79", "Contoso.Python.D80"
 STAGED, SPOILT, CLIMBS, NESTED = "Contoso.Shell.D82", "Contoso.Shell.D83", "Contoso.Shell.D84", "Contoso.Shell.D86"
 EMPTY, ROOTED, NEWEST = "Contoso.Shell.D87", "Contoso.Python.D84", "Contoso.Shell.D89"
@@ -468,6 +531,91 @@ def test_86_87_where_the_manifest_is(scene: Scene, loaded: Day) -> None:
 @pytest.mark.row("extensions", 89)
 def test_89_the_highest_version_that_fits(loaded: Day) -> None:
     assert (loaded.entry(NEWEST)["handlerVersion"], loaded.verdict(NEWEST)) == ("4.0.0.1", ("Ready", 0))
+
+
+@pytest.mark.row("extensions", 117, 118)
+def test_117_118_signatures_that_are_not_good_are_noted(scene: Scene) -> None:
+    """The root that they are to lead up to is the administrator's."""
+    folder = scene.bed.directory
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "root.pem", "-days", "1", "-subj", "/CN=Root")
+
+    def sign(content: bytes) -> str:
+        (folder / "zip").write_bytes(content)
+        words = ["-signer", "root.pem", "-inkey", "key", "-outform", "DER", "-out", "signature"]
+        openssl("cms", "-sign", "-binary", "-in", "zip", *words)
+        return base64.b64encode((folder / "signature").read_bytes()).decode()
+
+    scene.guest.write("/etc/waagent/extension-root.pem", (folder / "root.pem").read_bytes())
+    scene.guest.write("/etc/waagent.conf.d/60-signatures.conf", "Debug.EnableSignatureValidation=y\n")
+    kinds = {"Good": "1.0.0", "Forged": "1.0.0", "Renamed": "9.9"}
+    signing = {kind: {"publisher": "Contoso.Signed", "type": kind, "version": said} for kind, said in kinds.items()}
+    content = {kind: scene.offer(f"Contoso.Signed.{kind}", signing=signing[kind]) for kind in kinds}
+    content["Forged"] += b"x"
+    day = scene.process(*(single(f"Contoso.Signed.{kind}", signature=sign(content[kind])) for kind in kinds))
+    scene.guest.succeed("rm /etc/waagent.conf.d/60-signatures.conf")
+    marked = {kind: scene.guest.exists(f"{base(f'Contoso.Signed.{kind}')}/package_validated") for kind in kinds}
+    assert marked == {"Good": True, "Forged": False, "Renamed": False}
+    assert {day.verdict(f"Contoso.Signed.{kind}") for kind in kinds} == {("Ready", 0)}
+    log = scene.guest.read("/var/log/waagent.log")
+    assert "Contoso.Signed.Forged: its signature is not good" in log
+    assert "Contoso.Signed.Renamed: signingInfo names version '9.9'" in log
+
+
+@pytest.fixture
+def small_disk(scene: Scene) -> Iterator[None]:
+    """For a moment the agent's state lies on a file system of its own, with 80 MiB to spare."""
+    scene.guest.succeed(f"mount -t tmpfs -o size=150m tmpfs /mnt && cp -a {LIB}/. /mnt && chmod 711 /mnt")
+    scene.guest.succeed(f"head -c 70M /dev/zero > /mnt/ballast && mount --bind /mnt {LIB} && umount /mnt")
+    yield
+    scene.guest.succeed(f"umount -l {LIB}")
+
+
+@pytest.mark.row("extensions", 85)
+def test_85_a_package_that_is_too_large_for_the_disk(scene: Scene, small_disk: None) -> None:
+    name = "Contoso.Shell.D85"
+    # Bigger than what is free, and not packed so tightly that it counts as a bomb.
+    scene.offer(name, extra={"ballast": bytes(90 * 1024 * 1024) + random.randbytes(1024 * 1024)})
+    day = scene.process(single(name), single(GOOD))
+    assert (day.ran(name), day.verdict(name)) == ([], ("NotReady", 1001))
+    assert scene.guest.succeed(f"ls -A {LIB} | grep {name}").split() == [f"{name}-1.0.0"]
+    assert scene.guest.succeed(f"ls -A {base(name)}").split() == ["config", "status"]
+    assert is_good(day)
+    scene.guest.succeed(f"rm {LIB}/ballast")
+    assert scene.process(single(name), single(GOOD)).verdict(name) == ("Ready", 0)
+
+
+FILLS_THE_DISK = """
+if os.path.exists("../ballast"):
+    try:
+        with open("fill", "wb", 0) as file:
+            while True:
+                file.write(b"y" * 4096)
+    except OSError:
+        sys.exit(0)
+"""
+
+
+@pytest.mark.row("extensions", 126)
+def test_126_a_handler_fills_the_disk(scene: Scene, small_disk: None) -> None:
+    name = "Contoso.Python.D126"
+    scene.offer(name, program=PYTHON, do={"enable": FILLS_THE_DISK})
+    label = scene.machine.publish([single(name)])
+    scene.guest.wait_until_succeeds(f"test -e {base(name)}/fill && ! systemctl is-active -q {WORKER}")
+    assert scene.state(name) == "Installed"
+    told = scene.machine.reports.extension(name)
+    assert told is not None
+    assert told["status"] == "NotReady"
+    log = scene.guest.read("/var/log/waagent.log")
+    assert f"cannot write {base(name)}/config/HandlerState: No space left on device" in log
+    scene.guest.succeed(f"rm {LIB}/ballast {base(name)}/fill")
+    scene.settled(label)
+    day = scene.process(single(name), single(GOOD))
+    assert (day.verbs(name), day.verdict(name)) == (["enable"], ("Ready", 0))
+    assert is_good(day)
 
 
 def test_the_fabric_has_not_failed(scene: Scene) -> None:

@@ -269,6 +269,7 @@ CASES = {
     "Contoso.Python.U44": Case(PYTHON, old={"disable.exit": 1}, new={"update.exit": 1}, manifest=CONTINUE),
     "Contoso.Shell.U45": Case(old={"uninstall.exit": 1}, new={"install.exit": 1}, manifest=CONTINUE),
     "Contoso.Python.U47": Case(PYTHON, versions=("2.0.0", "1.9.0")),
+    "Contoso.Shell.U48": Case(old={"update.exit": 1}, versions=("2.0.0", "1.9.0")),
     "Contoso.Shell.U49": Case(),
 }
 CARRIED = "Contoso.Shell.U46"
@@ -378,18 +379,22 @@ def test_49_a_corrupt_package_leaves_the_old_version_running(scene: Scene, updat
     assert scene.state(name) == "Enabled"
 
 
-@pytest.mark.row("extensions", 43, 45)
-def test_43_45_the_next_goal_state_goes_on_where_it_can(scene: Scene, updated: Day) -> None:
-    late, poor = "Contoso.Shell.U43", "Contoso.Shell.U45"
+@pytest.mark.row("extensions", 43, 45, 48)
+def test_43_45_48_the_next_goal_state_goes_on_where_it_can(scene: Scene, updated: Day) -> None:
+    late, poor, lower = "Contoso.Shell.U43", "Contoso.Shell.U45", "Contoso.Shell.U48"
     assert (updated.verbs(late), updated.verdict(late)) == (["disable", "update"], ("NotReady", 1008))
     assert scene.state(late, "1.1.0") == "FailedUpgrade"
     assert (updated.verbs(poor), updated.verdict(poor)) == (WHOLE[:-1], ("NotReady", 1007))
-    day = scene.process(*(single(name, "1.1.0", sequence=2) for name in (late, poor)))
+    assert (ran(updated, lower), updated.verdict(lower)) == (["disable 2.0.0", "update 2.0.0"], ("NotReady", 1008))
+    scene.guest.succeed(f"sed -i 's/update.exit/x/' {base(lower, '2.0.0')}/config/0.settings")  # it will not fail again
+    day = scene.process(*(single(name, "1.1.0", sequence=2) for name in (late, poor)), single(lower, "1.9.0", sequence=2))
+    assert ran(day, lower) == ["update 2.0.0", "uninstall 2.0.0", "install 1.9.0", "enable 1.9.0"]
+    assert not scene.guest.exists(base(lower, "2.0.0"))
     assert ran(day, late) == ["update 1.1.0", "uninstall 1.0.0", "install 1.1.0", "enable 1.1.0"]
     assert scene.environment("update", late, "1.1.0")["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] == "NOT_RUN"
     assert ran(day, poor) == ["install 1.1.0", "enable 1.1.0"]
     assert scene.environment("install", poor, "1.1.0")["AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE"] == "NOT_RUN"
-    assert [day.verdict(name) for name in (late, poor)] == [("Ready", 0)] * 2
+    assert [day.verdict(name) for name in (late, poor, lower)] == [("Ready", 0)] * 3
 
 
 def test_the_fabric_has_no_complaint(scene: Scene) -> None:

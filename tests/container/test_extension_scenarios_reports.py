@@ -22,7 +22,7 @@ def scene(bed: Bed) -> Scene:
 # -- instances -----------------------------------------------------------------------------------------------
 
 ALONE, STUBBORN, IDLE, LATE = (f"Contoso.Shell.M{row}" for row in (54, 55, 60, 57))
-POOR, UPDATED, AGAIN = (f"Contoso.Python.M{row}" for row in (56, 58, 59))
+POOR, UPDATED, AGAIN, PLAIN = (f"Contoso.Python.M{row}" for row in (56, 58, 59, 52))
 MANY = {"supportsMultipleExtensions": True}
 OFF = {"state": "disabled"}
 
@@ -38,8 +38,10 @@ def instances(scene: Scene) -> Day:
     scene.offer(AGAIN, "1.0.0", PYTHON, manifest=MANY)
     tried = "if not os.path.exists('/var/tmp/tried'):\n    open('/var/tmp/tried', 'w')\n    sys.exit(1)\n"
     scene.offer(AGAIN, "1.1.0", PYTHON, manifest=MANY, do={"update": tried})
+    scene.offer(PLAIN, "1.0.0", PYTHON, manifest=MANY)
+    scene.offer(PLAIN, "1.1.0", PYTHON)
     plain: dict[str, Any] = {name: {"message": name} for name in "ABC"}
-    wanted = [several(name, **plain) for name in (ALONE, IDLE, LATE, UPDATED, AGAIN)]
+    wanted = [several(name, **plain) for name in (ALONE, IDLE, LATE, UPDATED, AGAIN, PLAIN)]
     stubborn = several(STUBBORN, **{**plain, "A": {"disable.exit": 1}})
     return scene.process(*wanted, stubborn, several(POOR, **{**plain, "B": {"enable.exit": 3}}))
 
@@ -79,6 +81,7 @@ def changed(scene: Scene, instances: Day) -> Day:
     plain: dict[str, Any] = {name: {"message": f"{name} again"} for name in "ABC"}
     wanted = [several(name, **{**plain, "A": OFF}) for name in (ALONE, STUBBORN)]
     wanted += [several(IDLE, A=OFF, B=OFF, C=OFF), several(UPDATED, "1.1.0", **{**plain, "A": OFF, "B": OFF})]
+    wanted += [several(name, version, **plain) for name, version in ((PLAIN, "1.1.0"), (POOR, "3.0.0"))]
     return scene.process(*wanted, several(AGAIN, "1.1.0", **plain))
 
 
@@ -108,6 +111,23 @@ def test_58_an_update_disables_all_and_enables_what_is_wanted(scene: Scene, chan
 @pytest.mark.row("extensions", 59)
 def test_59_a_failing_update_is_tried_again_without_disabling(changed: Day) -> None:
     assert changed.verbs(AGAIN) == [*["disable"] * 3, "update", "update", "uninstall", "install", "enable", "enable"]
+
+
+@pytest.mark.row("extensions", 52)
+def test_52_a_new_version_that_cannot_have_instances(scene: Scene, changed: Day) -> None:
+    assert changed.ran(PLAIN) == []
+    assert {changed.verdict(PLAIN, one) for one in "ABC"} == {("NotReady", -1)}
+    assert scene.state(PLAIN) == "Enabled"
+
+
+@pytest.mark.row("extensions", 61)
+def test_61_a_version_that_is_not_offered(changed: Day) -> None:
+    assert changed.ran(POOR) == []
+    assert names(changed, POOR) == ["A", "B", "C"]
+    for one in "ABC":
+        told = changed.inner(POOR, one)
+        assert (told["status"], told["operation"]) == ("error", "Download")
+        assert "3.0.0" in told["formattedMessage"]["message"]
 
 
 @pytest.mark.row("extensions", 60)
@@ -182,6 +202,25 @@ def test_70_a_failure_of_the_highest_level_is_nobody_else_s(levels: Scene) -> No
     wanted = [single(TWO, level=1, **{"enable.exit": 1}), single(THREE, level=1)]
     day = levels.process(single(ONE), *wanted)
     assert [day.verdict(name) for name in (ONE, TWO, THREE)] == [("Ready", 0), ("NotReady", 1009), ("Ready", 0)]
+
+
+@pytest.mark.row("extensions", 69)
+def test_69_a_failure_below_the_highest_level_stops_its_neighbours_too(levels: Scene) -> None:
+    wanted = [single(ONE, **{"enable.exit": 1}), single(TWO), single(THREE, level=1)]
+    day = levels.process(*wanted)
+    assert [day.verdict(name) for name in (ONE, TWO, THREE)] == [("NotReady", 1009), ("NotReady", -1), ("NotReady", -1)]
+    assert day.ran(TWO) == day.ran(THREE) == []
+
+
+@pytest.mark.row("extensions", 71)
+def test_71_a_level_that_is_no_number_is_none(levels: Scene) -> None:
+    fault = levels.simulator.fault(
+        "*type=extensionsConfig*", transform=lambda body: body.replace(b'dependencyLevel="6"', b'dependencyLevel="a6"')
+    )
+    day = levels.process(single(ONE, level=6), single(TWO))
+    levels.simulator.clear_faults(fault.number)
+    assert [line.split()[1] for line in day.ran() if line.startswith("enable")] == [f"{ONE}-1.0.0", f"{TWO}-1.0.0"]
+    assert [day.verdict(name) for name in (ONE, TWO)] == [("Ready", 0)] * 2
 
 
 # -- status --------------------------------------------------------------------------------------------------
@@ -372,6 +411,45 @@ def test_120_on_hold_and_released(scene: Scene) -> None:
     assert (day.verbs(OTHER), day.verbs(name)) == (["enable"], ["install", "enable"])
 
 
+# -- events --------------------------------------------------------------------------------------------------
+
+TALKS, MUMBLES = "Contoso.Python.Talks", "Contoso.Python.Mumbles"
+SAYS_MUCH = """
+folder = json.load(open("HandlerEnvironment.json"))[0]["handlerEnvironment"]["eventsFolder"]
+event = {"Version": "1.0.0", "Timestamp": "2026-01-01T00:00:00Z", "TaskName": "Enable", "EventLevel": "Informational",
+         "Message": "said", "EventPid": "1", "EventTid": "1", "OperationId": "x"}
+for n in range(500):
+    event["Message"] = "said %d" % n
+    with open("%s/%d.json" % (folder, 1700000000 + n), "w") as file:
+        json.dump([event], file)
+"""
+SAYS_NONSENSE = SAYS_MUCH.replace("range(500)", "range(1)") + """
+del event["TaskName"]
+with open(folder + "/1800000000.json", "w") as file:
+    json.dump([event], file)
+with open(folder + "/readme.txt", "w") as file:
+    file.write("not an event")
+"""
+
+
+@pytest.mark.row("extensions", 121, 122, 123)
+def test_121_122_123_what_handlers_want_to_be_known(scene: Scene) -> None:
+    scene.offer(TALKS, program=PYTHON, do={"enable": SAYS_MUCH})
+    scene.offer(MUMBLES, program=PYTHON, do={"enable": SAYS_NONSENSE})
+    scene.process(single(TALKS), single(MUMBLES))
+    for step in ("extension-events", "telemetry", "telemetry"):  # what one run does not send the next one does
+        scene.guest.succeed(f"waagent stage periodic --only {step} --force")
+
+    def arrived(name: str) -> set[str]:
+        said = [one.parameters for one in scene.machine.reports.telemetry if one.event_id == "7"]
+        return {one["Context1"] for one in said if one["EventName"] == f"{name}-1.0.0"}
+
+    assert arrived(TALKS) == {f"said {n}" for n in range(140, 500)}  # the newest
+    assert arrived(MUMBLES) == {"said 0"}
+    for name in (TALKS, MUMBLES):
+        assert scene.guest.succeed(f"ls -A {LOGS}/{name}/events") == ""
+
+
 # -- who may run ---------------------------------------------------------------------------------------------
 
 POLICY, SWITCH = "/etc/waagent_policy.json", "/etc/waagent.conf.d/60-who-may-run.conf"
@@ -386,7 +464,7 @@ def allow(scene: Scene, *names: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def ruled(scene: Scene) -> Scene:
+def ruled(scene: Scene, reported: Day) -> Scene:
     for name, program in ((DENIED, PYTHON), (STAYING, SHELL), (TOLD, PYTHON)):
         scene.offer(name, program=program)
     scene.process(single(STAYING), single(OTHER))
@@ -411,6 +489,16 @@ def test_107_108_109_111_what_is_not_listed(ruled: Scene) -> None:
     assert ruled.state(STAYING) == "Enabled"
     assert day.verdict(OTHER) == ("Ready", 0)  # 109
     assert (day.ran(TOLD), day.verdict(TOLD)) == ([], ("NotReady", -1))  # 111
+
+
+@pytest.mark.row("extensions", 112)
+def test_112_a_denied_handler_keeps_its_denial_and_tells_its_heartbeat(ruled: Scene) -> None:
+    allow(ruled, OTHER, OLD)
+    assert ruled.process(single(OTHER), single(OLD)).verdict(OLD) == ("Ready", 0)
+    allow(ruled, OTHER)
+    day = ruled.process(single(OTHER), single(OLD))
+    assert (day.ran(OLD), day.verdict(OLD)) == ([], ("NotReady", 1009))
+    assert day.message(OLD).endswith("alive")
 
 
 @pytest.mark.row("extensions", 110)
