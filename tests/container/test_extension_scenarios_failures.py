@@ -533,8 +533,8 @@ def test_89_the_highest_version_that_fits(loaded: Day) -> None:
     assert (loaded.entry(NEWEST)["handlerVersion"], loaded.verdict(NEWEST)) == ("4.0.0.1", ("Ready", 0))
 
 
-@pytest.mark.row("extensions", 117, 118)
-def test_117_118_signatures_that_are_not_good_are_noted(scene: Scene) -> None:
+@pytest.mark.row("extensions", 117, 118, 119)
+def test_117_118_119_signatures_that_are_not_good_are_noted(scene: Scene) -> None:
     """The root that they are to lead up to is the administrator's."""
     folder = scene.bed.directory
 
@@ -550,19 +550,28 @@ def test_117_118_signatures_that_are_not_good_are_noted(scene: Scene) -> None:
         return base64.b64encode((folder / "signature").read_bytes()).decode()
 
     scene.guest.write("/etc/waagent/extension-root.pem", (folder / "root.pem").read_bytes())
-    scene.guest.write("/etc/waagent.conf.d/60-signatures.conf", "Debug.EnableSignatureValidation=y\n")
+    conf = "/etc/waagent.conf.d/60-signatures.conf"
+    scene.guest.write(conf, "Debug.EnableSignatureValidation=y\n")
     kinds = {"Good": "1.0.0", "Forged": "1.0.0", "Renamed": "9.9"}
     signing = {kind: {"publisher": "Contoso.Signed", "type": kind, "version": said} for kind, said in kinds.items()}
     content = {kind: scene.offer(f"Contoso.Signed.{kind}", signing=signing[kind]) for kind in kinds}
     content["Forged"] += b"x"
     day = scene.process(*(single(f"Contoso.Signed.{kind}", signature=sign(content[kind])) for kind in kinds))
-    scene.guest.succeed("rm /etc/waagent.conf.d/60-signatures.conf")
     marked = {kind: scene.guest.exists(f"{base(f'Contoso.Signed.{kind}')}/package_validated") for kind in kinds}
     assert marked == {"Good": True, "Forged": False, "Renamed": False}
     assert {day.verdict(f"Contoso.Signed.{kind}") for kind in kinds} == {("Ready", 0)}
     log = scene.guest.read("/var/log/waagent.log")
     assert "Contoso.Signed.Forged: its signature is not good" in log
     assert "Contoso.Signed.Renamed: signingInfo names version '9.9'" in log
+    # An openssl as of version 1.0, which cannot leave the time out of account.
+    old = '#!/bin/sh\ncase "$*" in *-no_check_time*) echo unknown option >&2; exit 1;; esac\nexec openssl "$@"\n'
+    scene.guest.write("/usr/local/bin/old-openssl", old, 0o755)
+    scene.guest.write(conf, "Debug.EnableSignatureValidation=y\nOS.OpensslPath=/usr/local/bin/old-openssl\n")
+    unchecked = scene.offer("Contoso.Signed.Unchecked", signing={**signing["Good"], "type": "Unchecked"})
+    day = scene.process(single("Contoso.Signed.Unchecked", signature=sign(unchecked)))
+    scene.guest.succeed(f"rm {conf}")
+    assert day.verdict("Contoso.Signed.Unchecked") == ("Ready", 0)
+    assert not scene.guest.exists(f"{base('Contoso.Signed.Unchecked')}/package_validated")
 
 
 @pytest.fixture

@@ -262,8 +262,8 @@ CASES = {
     "Contoso.Python.U36": Case(PYTHON),
     "Contoso.Python.U37": Case(PYTHON, manifest={"updateMode": "UpdateWithoutInstall"}),
     "Contoso.Shell.U38": Case(old={"enable.exit": 1}),
-    "Contoso.Python.U39": Case(PYTHON, old={"disable.exit": 7}),
-    "Contoso.Shell.U40": Case(old={"disable.exit": 7}, manifest=CONTINUE),
+    "Contoso.Python.U39": Case(PYTHON, old={"disable.exit": 7}, manifest={"continueOnUpdateFailure": "yes"}),
+    "Contoso.Shell.U40": Case(old={"disable.exit": 7}, manifest={"continueOnUpdateFailure": "True"}),
     "Contoso.Python.U41": Case(PYTHON, old={"uninstall.exit": 9}, manifest=CONTINUE),
     "Contoso.Shell.U43": Case(new={"update.exit": 1}),
     "Contoso.Python.U44": Case(PYTHON, old={"disable.exit": 1}, new={"update.exit": 1}, manifest=CONTINUE),
@@ -325,8 +325,8 @@ def test_38_a_version_that_was_never_enabled_is_not_disabled(scene: Scene, updat
     assert scene.environment("update", name, "1.1.0")["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] == "NOT_RUN"
 
 
-@pytest.mark.row("extensions", 39)
-def test_39_a_failing_disable_of_the_old_version_stops_the_update(scene: Scene, updated: Day) -> None:
+@pytest.mark.row("extensions", 34, 39)
+def test_34_39_a_failing_disable_of_the_old_version_stops_the_update(scene: Scene, updated: Day) -> None:
     name = "Contoso.Python.U39"
     assert ran(updated, name) == ["disable 1.0.0"]
     assert (updated.entry(name)["handlerVersion"], updated.verdict(name)) == ("1.1.0", ("NotReady", 1008))
@@ -335,8 +335,8 @@ def test_39_a_failing_disable_of_the_old_version_stops_the_update(scene: Scene, 
     assert scene.state(name) == "Enabled"
 
 
-@pytest.mark.row("extensions", 40)
-def test_40_a_tolerated_failure_of_disable_is_passed_on(scene: Scene, updated: Day) -> None:
+@pytest.mark.row("extensions", 34, 40)
+def test_34_40_a_tolerated_failure_of_disable_is_passed_on(scene: Scene, updated: Day) -> None:
     name = "Contoso.Shell.U40"
     assert (updated.verbs(name), updated.verdict(name)) == (WHOLE, ("Ready", 0))
     assert scene.environment("update", name, "1.1.0")["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] == "7"
@@ -395,6 +395,38 @@ def test_43_45_48_the_next_goal_state_goes_on_where_it_can(scene: Scene, updated
     assert ran(day, poor) == ["install 1.1.0", "enable 1.1.0"]
     assert scene.environment("install", poor, "1.1.0")["AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE"] == "NOT_RUN"
     assert [day.verdict(name) for name in (late, poor, lower)] == [("Ready", 0)] * 3
+
+
+HANGS_IN_UPDATE = "[ -e /var/tmp/updating ] || { touch /var/tmp/updating; sleep 600; }"
+HANGS_IN_INSTALL = """
+if not os.path.exists("/var/tmp/installing"):
+    open("/var/tmp/installing", "w").close()
+    time.sleep(600)
+"""
+
+
+@pytest.mark.row("extensions", 50, 51)
+def test_50_51_a_power_cut_in_an_update(scene: Scene, updated: Day) -> None:
+    """After the old version was disabled; after its directory is gone."""
+    early, late = "Contoso.Shell.U50", "Contoso.Python.U51"
+    for version in ("1.0.0", "1.1.0"):
+        scene.offer(early, version, do={"update": HANGS_IN_UPDATE})
+    scene.offer(late, "1.0.0", PYTHON)
+    scene.offer(late, "1.1.0", PYTHON, do={"install": HANGS_IN_INSTALL})
+    scene.process(*(single(name) for name in (early, late)))
+    begun = len(scene.day().lines)
+    label = scene.machine.publish([single(name, "1.1.0") for name in (early, late)])
+    for mark in ("updating", "installing"):
+        scene.guest.wait_until_succeeds(f"test -e /var/tmp/{mark}", 60)
+        scene.guest.kill()
+        scene.guest.boot()
+    day = scene.settled(label, begun)
+    whole = ["disable 1.0.0", "update 1.1.0", "uninstall 1.0.0", "install 1.1.0", "enable 1.1.0"]
+    assert ran(day, early)[:6] == [*whole[:1], "update 1.1.0", *whole[1:]]
+    assert ran(day, late) == [*whole[:4], "install 1.1.0", "enable 1.1.0"]
+    for name in (early, late):
+        assert (day.entry(name)["handlerVersion"], day.verdict(name)) == ("1.1.0", ("Ready", 0))
+        assert not scene.guest.exists(base(name))
 
 
 def test_the_fabric_has_no_complaint(scene: Scene) -> None:

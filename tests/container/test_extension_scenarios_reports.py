@@ -223,6 +223,19 @@ def test_71_a_level_that_is_no_number_is_none(levels: Scene) -> None:
     assert [day.verdict(name) for name in (ONE, TWO)] == [("Ready", 0)] * 2
 
 
+@pytest.mark.row("extensions", 73)
+def test_73_cloud_init_comes_first_whatever_becomes_of_it(levels: Scene) -> None:
+    conf, program = "/etc/waagent.conf.d/60-cloud-init.conf", "/usr/local/bin/cloud-init"
+    levels.guest.write(conf, "Extensions.WaitForCloudInit=y\n")
+    levels.guest.write(program, '#!/bin/sh\nsleep 2\necho "$(date +%s.%N) $*" >> /var/tmp/cloud-init\nexit 1\n', 0o755)
+    days = [levels.process(single(ONE)) for _ in range(2)]
+    levels.guest.succeed(f"rm {conf} {program}")
+    assert [day.verdict(ONE) for day in days] == [("Ready", 0)] * 2
+    (asked,) = levels.guest.read("/var/tmp/cloud-init").splitlines()  # once in a boot
+    assert asked.partition(" ")[2] == "status --wait"
+    assert float(asked.split()[0]) < days[0].lines[0][0]
+
+
 # -- status --------------------------------------------------------------------------------------------------
 
 
