@@ -79,8 +79,8 @@ class Response:
 class Http:
     """A client that keeps one idle connection for each host and port.
 
-    Threads may share it: a connection in use is in nobody else's reach, for it is taken out of the idle ones and put
-    back by one step of the dictionary each. Where two come back, the second is closed.
+    Threads may share it: a connection in use is in nobody else's reach, for it is taken out of the idle ones and
+    put back by one step of the dictionary each. Where two come back, the second is closed.
     """
 
     def __init__(self, clock: Clock | None = None, *, agent: str = f"waagent/{__version__}") -> None:
