@@ -19,9 +19,17 @@ import pytest
 
 from tests.protocol.servers import Storage
 from tests.protocol.talk import LIB, Talk
+from tests.unit.extensions.conftest import Bed
 from waagent.errors import FabricRejected, FabricUnreachable
+from waagent.extensions.apply import Engine
+from waagent.extensions.source import FabricSource
 from waagent.fabric.arrival import Kept
+from waagent.fabric.artifacts import Artifacts
+from waagent.fabric.desired import Handler, Settings
+from waagent.fabric.internet import Internet
 from waagent.simulator import Simulator
+from waagent.simulator.documents import manifest
+from waagent.system import System
 
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
 PACKAGE = f"{LIB}/.A.B-1.0.fetched"
@@ -66,6 +74,12 @@ def killed(tmp_path: Path, storage: Storage, stall: int = 400_000) -> Path:
     storage.stalls = [stall]
     partial = tmp_path / "root" / f"{PACKAGE}.part".lstrip("/")
     program = WORKER.format(path=sys.path, folder=str(tmp_path), url=storage.url, package=PACKAGE)
+    kill_when(partial, program)
+    return partial
+
+
+def kill_when(partial: Path, program: str) -> None:
+    """Run a program of this Python, and kill it when enough has arrived."""
     process = subprocess.Popen([sys.executable, "-c", program])
     until = time.monotonic() + 20
     while not (partial.exists() and partial.stat().st_size > 200_000):
@@ -73,7 +87,6 @@ def killed(tmp_path: Path, storage: Storage, stall: int = 400_000) -> Path:
         time.sleep(0.01)
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    return partial
 
 
 @pytest.mark.row("field-demands", 165)
@@ -183,6 +196,43 @@ def test_the_host_begins_anew_and_what_had_arrived_stays_until_it_does(
     assert talk.system.read(PACKAGE) == CONTENT[::-1]
     assert not [one for one in sim.requests.select(path="/extensionArtifact") if "range" in one.headers]
     assert not talk.system.exists(f"{PACKAGE}.origin")
+
+
+# A worker that processes a goal state with one handler, and is killed while its package arrives.
+PROCESS = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from tests.protocol.test_resumption import engine
+engine(Path({folder!r}), {listing!r})
+"""
+
+
+def engine(folder: Path, listing: str) -> Bed:
+    """The real engine on a machine that has only the direct channel."""
+    bed = Bed(folder)
+    system = System("/", journalling=False)
+    source = FabricSource(system, Artifacts(system, Internet(system.clock), None))
+    wanted = Handler("A.B", "1.0", manifest_uris=(listing,), settings=(Settings("A.B", 0),))
+    summary = Engine(system, bed.layout, source, bed.rules).process(bed.desired(wanted))
+    assert not summary.failed, summary.failed
+    return bed
+
+
+@pytest.mark.row("field-demands", 165)
+@pytest.mark.row("extensions", 81)
+def test_81_165_a_worker_takes_up_the_download_of_the_one_that_was_killed(tmp_path: Path) -> None:
+    content = Bed(tmp_path / "made").publish("A.B", "1.0", extra={"big": os.urandom(1_000_000)})
+    with Storage(content, '"v1"') as storage, Storage(manifest([("1.0", [storage.url])], []).encode()) as listing:
+        storage.stalls, storage.digest = [400_000], md5(content)
+        folder = tmp_path / "machine"
+        partial = folder / "lib/.A.B-1.0.fetched.part"
+        program = PROCESS.format(path=sys.path, folder=str(folder), listing=listing.url)
+        kill_when(partial, program)
+        bed = engine(folder, listing.url)
+        assert ["range" in sent for sent in storage.asked] == [False, True]
+    assert bed.entry("A.B")["status"] == "Ready"
+    assert not [name for name in os.listdir(bed.layout.lib) if name.startswith(".")]
 
 
 # -- digests ----------------------------------------------------------------------------------------------------
