@@ -69,9 +69,15 @@ class Policy:
         return "" if self.allowed is None or handler.lower() in self.allowed else self.path
 
     def requires_signature(self, handler: str) -> bool:
-        if self.image is not None and self.image.requires_signature(handler):
-            return True
-        return self.signed.get(handler.lower(), self.signature_required)
+        return bool(self.signature_rule(handler))
+
+    def signature_rule(self, handler: str) -> str:
+        """Which file and attribute require a signature of it; "" when none does."""
+        of_image = self.image.signature_rule(handler) if self.image is not None else ""
+        if of_image or not self.signed.get(handler.lower(), self.signature_required):
+            return of_image
+        within = "extensionPolicies.extensions" if handler.lower() in self.signed else "extensionPolicies"
+        return f"{self.path} ({within}: signatureRequired)"
 
 
 def read(system: System, path: str) -> Policy | None:
