@@ -4,7 +4,8 @@
     show NAME           all that is known of one: versions, statuses, settings, files, an update under way
     logs NAME           the end of what its commands wrote
     retry NAME          process what the goal state says of it once more, and report (root)
-    check-policy [FILE] whether the policy can be used, and what it means for the extensions that there are
+    check-policy [FILE] whether the policy can be used, and what it means for the extensions that there are, or
+                        for those that --extension NAME (the whole name) asks about
     run PATH.zip        install and enable a package here, in a tree of its own, and show every operation
 
 NAME may be the last part of a handler's name (CustomScript), in any case. `run` needs no fabric and no root (unless
@@ -32,6 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", metavar="NAME|FILE|PATH.zip")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--lines", type=int, default=100, metavar="N", help="logs: so many of each file")
+    parser.add_argument(
+        "--extension", action="append", metavar="NAME", help="check-policy: what it means for this handler"
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--settings", metavar="FILE", help="public settings, a JSON object")
     run.add_argument("--protected", metavar="FILE", help="protected settings, a JSON object")

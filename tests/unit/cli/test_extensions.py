@@ -190,6 +190,27 @@ def test_check_policy(bed: Bed, machine: Machine, waagent: Waagent) -> None:
     assert "allowListed" in said.json()["error"]
 
 
+@pytest.mark.row("field-demands", 66)
+def test_check_policy_tells_why_for_handlers_that_are_asked_about(bed: Bed, machine: Machine, waagent: Waagent) -> None:
+    policy = machine.root / "etc/waagent_policy.json"
+    rules = {"deniedExtensions": ["Contoso.Test.*"], "extensions": {"A.B": {"signatureRequired": True}}}
+    policy.write_text(json.dumps({"policyVersion": "0.1.0", "extensionPolicies": rules}))
+    bed.publish("A.B", "1.0.0")
+    bed.process(single("A.B"))
+    said = waagent("extensions", "check-policy", "--extension", NAME, "--extension", "a.b")
+    assert said.status == 0
+    head, first, second, third, _ = said.out.splitlines()
+    assert head == "/etc/waagent_policy.json: nothing wrong; allows every extension but Contoso.Test.*"
+    where = "/etc/waagent_policy.json (extensionPolicies.deniedExtensions names 'Contoso.Test.*')"
+    assert first == f"    {NAME}: denied: it is in the deny list of {where}"
+    assert second == "    a.b: allowed, has to be signed"
+    assert third.strip().startswith("1.0.0 is here unchecked")
+    told = waagent("extensions", "check-policy", "--extension", NAME, "--format", "json").json()["extensions"]
+    assert [(one["name"], one["allowed"], where in one["why"]) for one in told] == [(NAME, False, True)]
+    Path(bed.layout.validated("A.B", "1.0.0")).touch()
+    assert "unchecked" not in waagent("extensions", "check-policy").out
+
+
 @pytest.mark.row("field-demands", 68)
 def test_row_68_check_policy_tells_of_the_image_s(machine: Machine, waagent: Waagent) -> None:
     image = machine.root / "usr/lib/waagent/extension-policy.json"

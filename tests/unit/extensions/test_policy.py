@@ -131,6 +131,93 @@ def test_a_policy_in_full() -> None:
     assert policy.parse('{"policyVersion": "0.1", "extensionPolicies": null}', PATH).allows("anything")
 
 
+# -- the deny list -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("field-demands", 66, 67)
+@pytest.mark.parametrize(
+    ("entry", "name", "denied"),
+    [
+        ("Contoso.Test.Probe", "Contoso.Test.Probe", True),
+        ("contoso.test.PROBE", "Contoso.Test.Probe", True),
+        ("Contoso.Test.Probe", "Contoso.Test.Probe2", False),
+        ("Contoso.*", "contoso.Test.Probe", True),
+        ("Contoso.Test.*", "Contoso.Test.Probe", True),
+        ("Contoso.*", "Contoso", False),
+        ("Contoso.*", "Contoso2.Test.Probe", False),
+        ("Test.*", "Contoso.Test.Probe", False),
+    ],
+)
+def test_what_an_entry_of_the_deny_list_means(entry: str, name: str, denied: bool) -> None:
+    assert parse(deniedExtensions=["Fabrikam.Other.Thing", entry]).allows(name) is not denied
+
+
+@pytest.mark.parametrize(
+    "entries",
+    ["Contoso.Test.Probe", {"Contoso.Test.Probe": {}}, [1], [None], [""], ["*"], ["Contoso.*.Probe"], ["Contoso*"],
+     [".*"], ["Contoso.Test.Probe "], ["Contoso.Test.Probe\n"], ["Contoso.**"], ["Contoso/Probe"], [["Contoso"]]],
+)  # fmt: skip
+def test_an_entry_that_would_deny_nothing_makes_the_policy_invalid(entries: Any) -> None:
+    with pytest.raises(PolicyInvalid, match=r"extensionPolicies\.deniedExtensions"):
+        parse(deniedExtensions=entries)
+
+
+def test_the_attribute_may_be_absent_empty_or_null() -> None:
+    for document in ({}, {"deniedExtensions": []}, {"deniedExtensions": None}):
+        assert parse(**document).allows(NAME)
+
+
+@pytest.mark.row("field-demands", 66, 67)
+def test_a_denied_handler_is_neither_fetched_nor_removed_though_it_is_in_the_allow_list(bed: Bed) -> None:
+    other = "Contoso.Other.Thing"
+    for name in (NAME, other):
+        bed.publish(name, "1.0.0", {"enable": "status success fine"})
+    listed: dict[str, Any] = {name: {} for name in (NAME, other)}
+    denying = parse(allowListedExtensionsOnly=True, extensions=listed, deniedExtensions=["Contoso.Test.*"])
+    bed.rules = Rules(policy=denying)
+    bed.process(single(NAME), single(other))
+    assert bed.fetched == [f"{other} 1.0.0"]
+    entry = bed.entry(NAME)
+    assert (entry["status"], entry["code"], settings(entry)["code"]) == ("NotReady", 1009, 1009)
+    told = entry["formattedMessage"]["message"]
+    assert f"it is in the deny list of {PATH} (extensionPolicies.deniedExtensions names 'Contoso.Test.*')" in told
+    assert "take it out there" in told
+    bed.rules = Rules()
+    bed.process(single(NAME), single(other))
+    bed.ran()
+    bed.rules = Rules(policy=denying)
+    bed.process(single(NAME, state="uninstall"), single(other))
+    assert {line.split()[1] for line in bed.ran()} == {f"{other}-1.0.0"}
+    assert (bed.entry(NAME)["code"], bed.state(NAME, "1.0.0")) == (1010, "Enabled")
+
+
+@pytest.mark.row("field-demands", 68)
+@pytest.mark.parametrize("by", ["image", "own"])
+def test_either_file_can_deny_and_neither_can_take_it_back(bed: Bed, system: System, by: str) -> None:
+    image, own = system.path(policy.IMAGE_POLICY), system.path(PATH)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    denying = '{"policyVersion": "0.1.0", "extensionPolicies": {"deniedExtensions": ["Contoso.Test.*"]}}'
+    allowing = (
+        '{"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": true, "deniedExtensions": [],'
+        f' "extensions": {{"{NAME}": {{}}, "A.B": {{}}}}}}}}'
+    )
+    image.write_text(denying if by == "image" else allowing)
+    own.write_text(allowing if by == "image" else denying)
+    found = policy.in_force(system, PATH)
+    assert found is not None
+    assert [found.allows(name) for name in (NAME, "A.B", "X.Y")] == [False, True, False]
+    bed.publish(NAME, "1.0.0")
+    bed.rules = Rules(policy=found)
+    bed.process(single(NAME))
+    told = bed.entry(NAME)["formattedMessage"]["message"]
+    assert bed.fetched == []
+    assert (policy.IMAGE_POLICY if by == "image" else PATH) in told
+    assert ("cannot be relaxed" in told) == (by == "image")
+
+
+# -- the file ------------------------------------------------------------------------------------------------
+
+
 def test_the_file_is_read_from_the_machine(system: System) -> None:
     assert policy.read(system, PATH) is None
     system.path(PATH).write_bytes(b"\xef\xbb\xbf" + b'{"policyVersion": "0.0.1"}')
