@@ -22,7 +22,7 @@ HEADINGS = ("[stdout]", "[stderr]")  # of a command's output
 
 
 def main(args: argparse.Namespace, system: System) -> int:
-    from waagent.extensions import local
+    from waagent.extensions import local, mounts
 
     verbs = [verb.strip() for verb in args.operation.split(",") if verb.strip()]
     odd = [verb for verb in verbs if verb not in local.COMMANDS]
@@ -43,6 +43,10 @@ def main(args: argparse.Namespace, system: System) -> int:
         told = f"cannot update {packed.name} from {before.version} to itself; say --version"
         raise ExtensionError(told, handler=packed.name)
     place = os.path.abspath(args.tree)
+    point = mounts.noexec(system, place)
+    if point:
+        told = f"no handler can run in {place}: {point} is mounted noexec; name another directory with --in"
+        raise ExtensionError(told, handler=packed.name)
     try:
         folder = tempfile.mkdtemp(prefix="waagent-extension-", dir=str(system.path(place)))
     except OSError as error:
