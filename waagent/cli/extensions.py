@@ -13,6 +13,8 @@ the handler does): protected settings are encrypted for a certificate made for t
 handler looks for them, in the directory above its own. A handler that has /var/lib/waagent written into it looks
 there all the same.
 
+Ctrl-C ends a run: the processes of the command that is at work are ended, and the tree goes.
+
 Exit status: 0; 1 for a NAME that is not there, a retry or a run that failed, a policy that cannot be used; 2 for a
 wrong argument or no policy file; 75 when a worker is busy with the extensions.
 """
@@ -38,6 +40,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     run = parser.add_argument_group("run")
     run.add_argument("--settings", metavar="FILE", help="public settings, a JSON object")
+    run.add_argument(
+        "--instance", action="append", default=[], metavar="NAME",
+        help="run it as a multi-config handler, with an extension of this name; may be repeated",
+    )  # fmt: skip
     run.add_argument("--protected", metavar="FILE", help="protected settings, a JSON object")
     run.add_argument(
         "--operation", default="install,enable", metavar="VERB,…",
