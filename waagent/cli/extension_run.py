@@ -27,7 +27,7 @@ HEADINGS = ("[stdout]", "[stderr]")  # of a command's output
 
 
 def main(args: argparse.Namespace, system: System) -> int:
-    from waagent.extensions import local
+    from waagent.extensions import layout, local
 
     verbs = [verb.strip() for verb in args.operation.split(",") if verb.strip()]
     odd = [verb for verb in verbs if verb not in local.COMMANDS]
@@ -35,6 +35,10 @@ def main(args: argparse.Namespace, system: System) -> int:
         wanted = ", ".join(local.COMMANDS)
         said = repr(odd[0]) if odd else "nothing"
         print(f"waagent extensions: --operation: {said} is none of {wanted}", file=sys.stderr)
+        return 2
+    negative = [word for word in ("sequence", "limit", "wait") if getattr(args, word) < 0]
+    if negative:
+        print(f"waagent extensions: --{negative[0]} cannot be negative", file=sys.stderr)
         return 2
     packed = local.package(args.target, args.name, args.version)
     before = local.package(args.update_from, args.name or packed.name) if args.update_from else None
@@ -44,6 +48,9 @@ def main(args: argparse.Namespace, system: System) -> int:
     elif "update" in verbs:
         print("waagent extensions: --operation update needs --from OLD.zip, what to update from", file=sys.stderr)
         return 2
+    wrong = layout.objection(packed.name, packed.version, tuple(args.instance))
+    if wrong:
+        raise ExtensionError(f"cannot run {packed.name}: {wrong}", handler=packed.name)
     if before is not None and before.version == packed.version:
         told = f"cannot update {packed.name} from {before.version} to itself; say --version"
         raise ExtensionError(told, handler=packed.name)

@@ -335,6 +335,9 @@ def test_run_goes_through_an_update(tmp_path: Path, run: Callable[..., Said]) ->
         (("ZIP", "--settings", "ZIP"), 1, "settings"),
         (("ZIP", "--name", "../x"), 1, "cannot be the name"),
         (("ZIP", "--in", "/nonexistent"), 1, "see --in"),
+        (("ZIP", "--instance", "../x"), 1, "'../x' cannot be the name of a file"),
+        (("ZIP", "--sequence", "-1"), 2, "--sequence cannot be negative"),
+        (("ZIP", "--limit", "-1"), 2, "--limit cannot be negative"),
     ],
 )
 def test_run_says_what_is_wrong_with_what_it_was_given(
