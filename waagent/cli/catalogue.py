@@ -160,7 +160,7 @@ _NUMBERS: dict[int, tuple[str, str, str]] = {
         EXTENSION,
     ),
     codes.DISABLE_FAILED: (
-        "disable ended with an error; or it, or the removal, was not done, because a policy or an option forbids it",
+        "disable ended with an error; or it, or the removal, was not done: a policy or an option forbids it",
         _ITS_OWN_WORDS + _FORBIDDEN,
         EXTENSION,
     ),
