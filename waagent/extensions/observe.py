@@ -29,7 +29,7 @@ def observe(system: System, layout: Layout, updates: Mapping[str, Update] | None
             state = handlers.NOT_INSTALLED
         instances = handlers.enabled_instances(system, layout, name, version)
         checked = system.exists(layout.validated(name, version))
-        found.append(OnDisk(name, version, state, instances, checked))
+        found.append(OnDisk(name, version, state, instances, checked=checked))
     return Observed(tuple(found), dict(updates or {}))
 
 

@@ -23,13 +23,11 @@ from typing import NamedTuple, Protocol
 from waagent.errors import ExtensionError, FabricError, MachineError, SystemRefused
 from waagent.extensions import codes
 from waagent.extensions import version as versions
-from waagent.extensions.handler import MANIFEST, find_manifest
 from waagent.extensions.layout import Layout, split
 from waagent.fabric.desired import Handler
 from waagent.machine.archive import unpack
 from waagent.system import System
 
-BLOCK = 1024 * 1024
 KEPT = ("config", "status", "mrseq")
 
 
@@ -84,75 +82,11 @@ def place(
         signed[0] = check(archive)
         _unpack(system, layout, name, version, archive)
 
-    _obtain(system, layout, handler, release, source, accept)
+    obtain(system, layout, handler, release, source, accept)
     return signed[0]
 
 
-def difference(
-    system: System,
-    layout: Layout,
-    handler: Handler,
-    release: Release,
-    source: Source,
-    check: Callable[[str], bool],
-) -> str:
-    """A file of the package that is another on disk, or is not there; "" when none is. Raises as `place` does.
-
-    What the handler has written beside the package's files does not count.
-    """
-    name, version = handler.name, release.version
-    base, fresh = layout.base(name, version), layout.fresh(name, version)
-    found = [""]
-
-    def accept(archive: str) -> None:
-        check(archive)
-        system.remove_tree(fresh)
-        try:
-            unpack(system, archive, fresh)
-            found[0] = _difference(str(system.path(fresh)), str(system.path(base)))
-        finally:
-            system.remove_tree(fresh)
-
-    _obtain(system, layout, handler, release, source, accept)
-    return found[0]
-
-
-def _difference(signed: str, here: str) -> str:
-    """Compares two trees; what the agent makes of the manifest has to be the same in both."""
-    manifest = find_manifest(signed)
-    if manifest is None or _manifest(f"{signed}/{manifest}") != _manifest(f"{here}/{MANIFEST}"):
-        return MANIFEST
-    for folder, _, files in os.walk(signed):
-        below = os.path.relpath(folder, signed)
-        for file in files:
-            path = os.path.normpath(os.path.join(below, file))
-            if path == MANIFEST or path.split("/")[0] in KEPT or path == "HandlerEnvironment.json":
-                continue
-            other = os.path.join(here, path)
-            if os.path.islink(other) or not os.path.isfile(other) or not _alike(os.path.join(folder, file), other):
-                return path
-    return ""
-
-
-def _alike(one: str, other: str) -> bool:
-    if os.path.getsize(one) != os.path.getsize(other):
-        return False
-    with open(one, "rb") as first, open(other, "rb") as second:
-        while block := first.read(BLOCK):
-            if block != second.read(BLOCK):
-                return False
-    return True
-
-
-def _manifest(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read().removeprefix(b"\xef\xbb\xbf")
-    except OSError:
-        return None
-
-
-def _obtain(
+def obtain(
     system: System,
     layout: Layout,
     handler: Handler,

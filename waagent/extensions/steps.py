@@ -26,6 +26,7 @@ from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import codes, commands, packages, quotas, signature
 from waagent.extensions import handler as handlers
 from waagent.extensions import policy as policies
+from waagent.extensions import proof as proofs
 from waagent.extensions import settings as settings_files
 from waagent.extensions.commands import Command, Ended, Running
 from waagent.extensions.journal import Journal
@@ -187,32 +188,14 @@ class Steps:
         self._limit(name, manifest)
 
     def _check(self, pair: Pair, operation: Operation) -> None:
-        """What was installed before a signature was required may run if it is what its publisher has signed.
-
-        Its package is fetched and compared: installing it anew would be a risk for what is in use.
-        """
-        name, version, handler = operation.handler, operation.version, pair.handler
-        then = (
-            f"{version} stays as it is and is not enabled; remove the extension and add it again, or update it to a"
-            " version that is signed"
-        )
-        if (name, version) in self._unproven:  # another instance has had this answer
-            raise self._unproven[name, version]
-        try:
-            self.signatures.demand(handler, then)
+        name, version = operation.handler, operation.version
+        if (name, version) not in self._unproven:  # else another instance has had this answer
             release = self.releases.get(name) or Release(version, ())
-            good = partial(self.signatures.good, handler, then=then)
-            differs = packages.difference(self._system, self._layout, handler, release, self._source, good)
-            if differs:
-                raise self.signatures.refused(handler, f"its {differs[:200]} is not the one that was signed", then)
-            manifest = handlers.read_manifest(self._system, self._layout, name, version)
-            self.signatures.names_agree(handler, version, manifest, then)
-        except (ExtensionError, SystemRefused, OSError) as error:
-            if not isinstance(error, ExtensionError) or error.facts.get("denied") is not True:
-                error = self.signatures.refused(handler, f"what is installed cannot be checked: {error}", then)
-            self._unproven[name, version] = error
-            raise error
-        self._system.write(self._layout.validated(name, version), b"", mode=0o600)
+            proof = proofs.prove(self._system, self._layout, pair.handler, release, self._source, self.signatures)
+            if proof is None:
+                return
+            self._unproven[name, version] = proof
+        raise self._unproven[name, version]
 
     def _limit(self, name: str, manifest: handlers.HandlerManifest) -> None:
         """Set the manifest's quotas, unless the options say otherwise; what is set holds until the next boot."""

@@ -57,7 +57,7 @@ def machines(draw: st.DrawFn) -> Observed:
         for one in there:
             state = draw(st.sampled_from((NOT_INSTALLED, INSTALLED, ENABLED, FAILED_UPGRADE)))
             enabled = frozenset(draw(st.lists(st.sampled_from(INSTANCES)))) if state == ENABLED else frozenset()
-            found.append(OnDisk(name, one, state, enabled, draw(st.booleans())))
+            found.append(OnDisk(name, one, state, enabled, checked=draw(st.booleans())))
         if len(there) > 1 and draw(st.booleans()):
             codes = {"": "0"} if draw(st.booleans()) else {}
             uninstalled = draw(st.sampled_from(("", "0")))
