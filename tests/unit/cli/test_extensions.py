@@ -379,7 +379,7 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, number: signal
     process = subprocess.Popen(
         words + ["--keep"] * keep, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(TOP)}, start_new_session=True,
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # deprovision has it ignored in this process
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - deprovision has it ignored here
     )  # fmt: skip
     with process:
         assert process.stdout is not None
