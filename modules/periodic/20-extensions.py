@@ -82,8 +82,12 @@ def run(ctx: Context) -> Outcome:
 
 
 def _foresee(ctx: Context, desired: Desired, layout: Layout) -> Outcome:
-    """Note what would be done if everything went well."""
-    for turn in plan.plan(desired, observe(ctx.system, layout)):
+    """Note what would be done if everything went well, and what is refused."""
+    rules = _rules(ctx, "")
+    signed = rules.policy.requires_signature if rules.policy is not None else plan.not_signed
+    for turn in plan.plan(desired, observe(ctx.system, layout), rules.refusals(desired), signed):
+        if turn.refusal is not None:
+            ctx.note(turn.refusal.message)
         for operation in turn.operations:
             ctx.note(f"would {operation}")
     return unchanged(f"would process {desired.identity}")

@@ -96,3 +96,16 @@ def test_row_68_the_image_s_policy_counts_whatever_the_options_say(module, decla
     ctx.system.write("/usr/lib/waagent/extension-policy.json", rules)
     assert module.run(ctx).message == "processed incarnation:1: 1 extensions, 1 of them failed"
     assert any("the allow list of /usr/lib/waagent/extension-policy.json" in note for note in ctx.notes)
+
+
+@pytest.mark.row("field-demands", 66)
+def test_a_dry_run_tells_what_is_refused(module, declared, goal_state):
+    ctx = declared(conf="Policy.Enabled=y\n")
+    goal_state(Handler("Contoso.Denied", "1.0"), Handler("Contoso.Other", "1.0"))
+    rules = '{"policyVersion": "0.1.0", "extensionPolicies": {"deniedExtensions": ["Contoso.Denied"]}}'
+    ctx.system.write("/etc/waagent_policy.json", rules)
+    ctx.system.planning = True
+    module.run(ctx)
+    assert [note for note in ctx.notes if note.startswith("will not run Contoso.Denied: it is in the deny list")]
+    assert "would install Contoso.Other 1.0" in ctx.notes
+    assert "would install Contoso.Denied 1.0" not in ctx.notes

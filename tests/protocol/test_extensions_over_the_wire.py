@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 import shutil
+import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -247,6 +251,67 @@ def test_107_a_policy_that_does_not_list_a_handler(worker: Worker, machine: Mach
     assert (entry["status"], entry["code"]) == ("NotReady", 1009)
     assert entry["runtimeSettingsStatus"]["settingsStatus"]["status"]["code"] == 1009
     assert not (worker.lib / f"{HELLO}-1.0.0" / "HandlerManifest.json").exists()
+
+
+@pytest.mark.row("field-demands", 75)
+@pytest.mark.parametrize("source", ["fabric", "fasttrack"])
+def test_a_signature_that_is_required_comes_with_the_goal_state(
+    simulator: Simulator, worker: Worker, machine: Machine, tmp_path: Path, source: str
+) -> None:
+    """Installed before it is required, checked then, refused with one of something else, and removed."""
+    package = signable(HANDLERS / HELLO, tmp_path / "package.zip")
+    simulator.add_package(package.read_bytes(), HELLO, "1.0.0")
+
+    def told(**more: Any) -> tuple[str, int]:
+        machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}, **more}], source=source)
+        worker.work()
+        (entry,) = entries(machine)
+        return entry["status"], entry["code"]
+
+    assert told() == ("Ready", 0)
+    (tmp_path / "policy.json").write_text(
+        '{"policyVersion": "0.1.0", "extensionPolicies": {"signatureRequired": true}}'
+    )
+    worker.ctx.config = configuration.from_text(
+        f"Policy.Enabled=y\nPolicy.PolicyFilePath={tmp_path}/policy.json\nExtension.LogDir={tmp_path}/log\n"
+        f"Extensions.SignatureRoot={tmp_path}/root.pem\n"
+    )
+    assert told() == ("NotReady", 1009)
+    assert told(signature=signed(tmp_path, package.read_bytes() + b"another")) == ("NotReady", 1009)
+    good = signed(tmp_path, package.read_bytes())
+    assert told(signature=good) == ("Ready", 0)
+    assert (worker.lib / f"{HELLO}-1.0.0" / "package_validated").exists()
+    machine.publish([{"name": HELLO, "version": "1.0.0", "state": "uninstall"}], source=source)
+    worker.work()
+    assert entries(machine) == []
+    assert not (worker.lib / f"{HELLO}-1.0.0").exists()
+
+
+def signable(handler: Path, archive: Path) -> Path:
+    """The handler's package, with names in its manifest as signed packages have them."""
+    publisher, _, kind = handler.name.rpartition(".")
+    manifest = json.loads((handler / "HandlerManifest.json").read_text())
+    manifest[0]["signingInfo"] = {"publisher": publisher, "type": kind, "version": "1.0.0"}
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("HandlerManifest.json", json.dumps(manifest))
+        for path in handler.rglob("*"):
+            if path.is_file() and path.name != "HandlerManifest.json":
+                made.write(path, str(path.relative_to(handler)))
+    return archive
+
+
+def signed(folder: Path, content: bytes) -> str:
+    """A signature for it that leads up to root.pem in the folder, as the goal state has it."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    if not (folder / "root.pem").exists():
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key", "-out", "root.pem", "-subj", "/CN=Root")
+    (folder / "content").write_bytes(content)
+    words = ("cms", "-sign", "-binary", "-in", "content", "-signer", "root.pem", "-inkey", "key", "-outform", "DER")
+    openssl(*words, "-out", "signature")
+    return base64.b64encode((folder / "signature").read_bytes()).decode()
 
 
 def test_planning_notes_what_would_be_done(worker: Worker, machine: Machine) -> None:

@@ -113,6 +113,12 @@ _REASONS: dict[str, tuple[str, str]] = {
     ),
 }
 
+_ITS_OWN_WORDS = (
+    "what it printed is in the message and in /var/log/azure/HANDLER/CommandExecution.log; waagent extensions "
+    "retry HANDLER tries it again"
+)
+_FORBIDDEN = "; if it was not run, the message names the file or option; see waagent extensions check-policy"
+
 _NUMBERS: dict[int, tuple[str, str, str]] = {
     codes.SUCCESS: ("all is well, or still under way", "none", EXTENSION),
     codes.UNKNOWN: (
@@ -150,10 +156,14 @@ _NUMBERS: dict[int, tuple[str, str, str]] = {
     ),
     codes.ENABLE_FAILED: (
         "enable ended with an error; or it was not run, because a policy, a signature or an option forbids it",
-        "",
+        _ITS_OWN_WORDS + _FORBIDDEN,
         EXTENSION,
     ),
-    codes.DISABLE_FAILED: ("disable ended with an error; or a policy or an option forbids it", "", EXTENSION),
+    codes.DISABLE_FAILED: (
+        "disable ended with an error; or it, or the removal, was not done: a policy or an option forbids it",
+        _ITS_OWN_WORDS + _FORBIDDEN,
+        EXTENSION,
+    ),
     codes.TIMED_OUT: (
         "a command ran over its limit and was ended with all its processes",
         "enable and uninstall have 5 minutes, the others 15; does it wait for the network or for a lock?",
@@ -170,10 +180,7 @@ _NUMBERS: dict[int, tuple[str, str, str]] = {
         GOAL_STATE,
     ),
 }
-_ITS_OWN_WORDS = (
-    "what it printed is in the message and in /var/log/azure/HANDLER/CommandExecution.log; waagent extensions run "
-    "tries it again"
-)
+
 
 _NAMES = {
     thing.reason: name

@@ -6,8 +6,12 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from waagent.cli import text
@@ -15,14 +19,15 @@ from waagent.errors import ExtensionError
 from waagent.system import System
 
 if TYPE_CHECKING:
-    from waagent.extensions.local import Bench, Done
+    from waagent.extensions.commands import Command
+    from waagent.extensions.local import Bench, Done, Package
     from waagent.fabric.desired import Settings
 
 HEADINGS = ("[stdout]", "[stderr]")  # of a command's output
 
 
 def main(args: argparse.Namespace, system: System) -> int:
-    from waagent.extensions import local
+    from waagent.extensions import layout, local
 
     verbs = [verb.strip() for verb in args.operation.split(",") if verb.strip()]
     odd = [verb for verb in verbs if verb not in local.COMMANDS]
@@ -30,6 +35,10 @@ def main(args: argparse.Namespace, system: System) -> int:
         wanted = ", ".join(local.COMMANDS)
         said = repr(odd[0]) if odd else "nothing"
         print(f"waagent extensions: --operation: {said} is none of {wanted}", file=sys.stderr)
+        return 2
+    negative = [word for word in ("sequence", "limit", "wait") if getattr(args, word) < 0]
+    if negative:
+        print(f"waagent extensions: --{negative[0]} cannot be negative", file=sys.stderr)
         return 2
     packed = local.package(args.target, args.name, args.version)
     before = local.package(args.update_from, args.name or packed.name) if args.update_from else None
@@ -39,37 +48,108 @@ def main(args: argparse.Namespace, system: System) -> int:
     elif "update" in verbs:
         print("waagent extensions: --operation update needs --from OLD.zip, what to update from", file=sys.stderr)
         return 2
+    wrong = layout.objection(packed.name, packed.version, tuple(args.instance))
+    if wrong:
+        raise ExtensionError(f"cannot run {packed.name}: {wrong}", handler=packed.name)
     if before is not None and before.version == packed.version:
         told = f"cannot update {packed.name} from {before.version} to itself; say --version"
         raise ExtensionError(told, handler=packed.name)
-    place = os.path.abspath(args.tree)
+    shown = _nothing if args.format == "json" else _show
     try:
-        folder = tempfile.mkdtemp(prefix="waagent-extension-", dir=str(system.path(place)))
-    except OSError as error:
-        raise ExtensionError(f"cannot make the tree in {place}: {error.strerror}; see --in", handler="") from error
-    here = f"{place.rstrip('/')}/{os.path.basename(folder)}"
-    try:
-        bench = local.Bench(system, here, args.limit)
-        settings = _settings(bench, packed.name, args.sequence, public, protected)
-        well = before is None or bench.run(before, settings, ("install", "enable"))
-        adding = [verb for verb in verbs if verb in ("install", "enable", "update")]
-        well = well and (not adding or bench.run(packed, settings, adding))
-        status = bench.await_status(args.wait) if "enable" in verbs and well else bench.status()
-        removing = [verb for verb in verbs if verb in ("disable", "uninstall")]
-        well = well and (not removing or bench.run(packed, settings, removing))
-        idle = [verb for verb in removing if well and verb not in [done.verb for done in bench.done]]
-        if idle:
-            first = "install" if idle == ["uninstall"] else "install,enable"
-            bench.notes.append(f"nothing was there to {' or '.join(idle)}; put {first} before it in --operation")
-        well = well and not idle and all(done.well for done in bench.done)
-        if "enable" in verbs and settings is not None:
-            well = well and any(local.of_extension(entry) == "success" for entry in status)
-        report = _report(bench, packed.name, packed.version, status, well, here if args.keep else "")
-    finally:
-        if not args.keep:
-            shutil.rmtree(folder, ignore_errors=True)
-    print(json.dumps(report, indent=1) if args.format == "json" else _render(report, bench.done))
+        with _tree(args, system) as tree:
+            bench = local.Bench(system, tree, args.limit, begun=_show_begun, over=shown)
+            settings = _settings(bench, packed.name, args, public, protected)
+            status, well = _try(bench, args, packed, before, settings, verbs)
+            report = _report(bench, packed, status, well, tree if args.keep else "")
+    except _Interrupted as interrupted:
+        print(f"waagent extensions: {interrupted.signal.name}: the command was ended", file=sys.stderr)
+        return 128 + interrupted.signal
+    print(json.dumps(report, indent=1) if args.format == "json" else _ending(report))
     return 0 if well else 1
+
+
+def _try(
+    bench: Bench,
+    args: argparse.Namespace,
+    packed: Package,
+    before: Package | None,
+    settings: tuple[Settings, ...],
+    verbs: list[str],
+) -> tuple[list[dict[str, Any]], bool]:
+    """Run the commands; the status entries after enable, and whether all went well."""
+    from waagent.extensions import local
+
+    multi = bool(args.instance)
+    adding = [verb for verb in verbs if verb in ("install", "enable", "update")]
+    removing = [verb for verb in verbs if verb in ("disable", "uninstall")]
+    well = before is None or bench.run(before, settings, ("install", "enable"), multi)
+    well = well and (not adding or bench.run(packed, settings, adding, multi))
+    if "enable" in verbs and well:
+        _progress(f"waits for the status, {args.wait:.0f} s at most")
+        status = bench.await_status(args.wait)
+    else:
+        status = bench.status()
+    well = well and (not removing or bench.run(packed, settings, removing, multi))
+    idle = [verb for verb in removing if well and verb not in [done.verb for done in bench.done]]
+    if idle:
+        first = "install" if idle == ["uninstall"] else "install,enable"
+        bench.notes.append(f"nothing was there to {' or '.join(idle)}; put {first} before it in --operation")
+    well = well and not idle and all(done.well for done in bench.done)
+    if "enable" in verbs and settings:
+        well = well and bool(status) and all(local.of_extension(entry) == "success" for entry in status)
+    return status, well
+
+
+@contextmanager
+def _tree(args: argparse.Namespace, system: System) -> Iterator[str]:
+    """A directory for the run, as a path of the machine; it goes afterwards, also when somebody ends the run."""
+    from waagent.extensions import mounts
+
+    place = os.path.abspath(args.tree)
+    point = mounts.noexec(system, place)
+    if point:
+        told = f"no handler can run in {place}: {point} is mounted noexec; name another directory with --in"
+        raise ExtensionError(told, handler="")
+    with _ending_in_order():
+        try:
+            folder = tempfile.mkdtemp(prefix="waagent-extension-", dir=str(system.path(place)))
+        except OSError as error:
+            told = f"cannot make the tree in {place}: {error.strerror}; see --in"
+            raise ExtensionError(told, handler="") from error
+        here = f"{place.rstrip('/')}/{os.path.basename(folder)}"
+        try:
+            yield here
+        finally:
+            if not args.keep:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif sys.exc_info()[0] is not None:
+                print(f"kept: {here}", file=sys.stderr)
+
+
+class _Interrupted(BaseException):
+    """Somebody wants the run to end."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Ctrl-C and what ends a session become exceptions, once: what follows has to be finished."""
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    numbers = [one for one in numbers if signal.getsignal(one) != signal.SIG_IGN]  # as nohup leaves it
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for one in numbers:
+            signal.signal(one, signal.SIG_IGN)
+        raise _Interrupted(number)
+
+    before = {one: signal.signal(one, leave) for one in numbers}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _read(path: str | None) -> Any:
@@ -79,36 +159,48 @@ def _read(path: str | None) -> Any:
     try:
         with open(path, encoding="utf-8-sig") as stream:
             found = json.load(stream)
-    except (OSError, ValueError) as error:
-        told = error.strerror if isinstance(error, OSError) else f"it is not JSON ({error})"
-        raise ExtensionError(f"cannot use the settings in {path}: {told}", handler="") from error
+    except OSError as error:
+        raise ExtensionError(f"cannot use the settings in {path}: {error.strerror}", handler="") from error
+    except UnicodeDecodeError as error:
+        told = f"cannot use the settings in {path}: they are not UTF-8 (byte {error.start})"
+        raise ExtensionError(told, handler="") from error
+    except (ValueError, RecursionError) as error:
+        told = f"cannot use the settings in {path}: they are not JSON ({error})"
+        raise ExtensionError(told, handler="") from error
     if not isinstance(found, dict):
         raise ExtensionError(f"cannot use the settings in {path}: they are no JSON object", handler="")
     return found
 
 
-def _settings(bench: Bench, name: str, sequence: int, public: Any, protected: Any) -> Settings | None:
+def _settings(
+    bench: Bench, name: str, args: argparse.Namespace, public: Any, protected: Any
+) -> tuple[Settings, ...]:
+    """Those of the handler, or the same ones for each instance; none where no file is named and no instance."""
     from waagent.fabric.desired import Settings
 
-    if public is None and protected is None:
-        return None
+    if public is None and protected is None and not args.instance:
+        return ()
     encrypted, thumbprint = bench.protect(protected) if protected is not None else (None, None)
-    return Settings(name, sequence, public=public, protected=encrypted, thumbprint=thumbprint)
+    return tuple(
+        Settings(one, args.sequence, public=public, protected=encrypted, thumbprint=thumbprint)
+        for one in dict.fromkeys(args.instance or [name])
+    )
 
 
 def _report(
-    bench: Bench, name: str, version: str, status: list[dict[str, Any]], well: bool, tree: str
+    bench: Bench, packed: Package, status: list[dict[str, Any]], well: bool, tree: str
 ) -> dict[str, Any]:
     return {
         "schema": 1,
-        "handler": name,
-        "version": version,
+        "handler": packed.name,
+        "version": packed.version,
         "result": "succeeded" if well else "failed",
         "tree": tree or None,
         "operations": [
             {
                 "operation": done.verb,
                 "version": done.version,
+                "extension": done.instance,
                 "command": done.line,
                 "exit_code": done.ended.status if done.ended else None,
                 "timed_out": bool(done.ended and done.ended.timed_out),
@@ -122,34 +214,72 @@ def _report(
     }
 
 
-def _render(report: dict[str, Any], done: list[Done]) -> str:
-    lines = []
-    for one, operation in zip(done, report["operations"]):
-        if one.ended is None:
-            how = "not started"
-        elif one.ended.timed_out:
-            how = f"over its limit, killed after {text.span(one.ended.seconds)}"
-        else:
-            how = f"exit code {one.ended.status} after {text.span(one.ended.seconds)}"
-        lines.append(f"{one.verb} {one.version}: {how}: {one.line}")
-        said_by_it = [line for line in operation["output"].splitlines() if line.strip()]
-        lines += [
-            f"    {line}"
-            for line, following in zip(said_by_it, [*said_by_it[1:], HEADINGS[0]])
-            if line not in HEADINGS or following not in HEADINGS  # a stream that said nothing needs no heading
-        ]
+# -- what is shown meanwhile ---------------------------------------------------------------------------------
+
+
+def _progress(told: str) -> None:
+    """For somebody who sits and waits."""
+    if sys.stderr.isatty():
+        print(f"... {told}", file=sys.stderr, flush=True)
+
+
+def _show_begun(command: Command) -> None:
+    _progress(f"{command.verb} {command.version} runs, {command.limit:.0f} s at most")
+
+
+def _nothing(done: Done) -> None:
+    """With --format json all is told in the end."""
+
+
+def _show(done: Done) -> None:
+    """A command that is over, with its output."""
+    if done.ended is None:
+        how, output = "not started", done.error
+    else:
+        output, span = done.ended.output, text.span(done.ended.seconds)
+        how = f"exit code {done.ended.status} after {span}"
+        if done.ended.timed_out:
+            how = f"over its limit, killed after {span}"
+    lines = [f"{done.verb} {f'of {done.instance} ' if done.instance else ''}{done.version}: {how}: {done.line}"]
+    said = [line for line in output.splitlines() if line.strip()]
+    lines += [
+        f"    {line}"
+        for line, following in zip(said, [*said[1:], HEADINGS[0]])
+        if line not in HEADINGS or following not in HEADINGS  # a stream that said nothing needs no heading
+    ]
+    print("\n".join(lines), flush=True)
+
+
+# -- and in the end ------------------------------------------------------------------------------------------
+
+
+def _ending(report: dict[str, Any]) -> str:
+    lines: list[str] = []
+    told: set[str] = set()
     for entry in report["status"]:
-        message = entry.get("formattedMessage", {}).get("message") or ""
-        lines.append(f"handler: {entry['status']}, code {entry['code']}{': ' + message if message else ''}")
-        inner = entry.get("runtimeSettingsStatus", {}).get("settingsStatus", {}).get("status")
-        if inner:
-            said = inner["formattedMessage"]["message"] or ""
-            lines.append(f"extension: {inner['status']}, code {inner['code']}{': ' + said if said else ''}")
-            for sub in inner.get("substatus", ()):
-                said = sub["formattedMessage"]["message"] or ""
-                lines.append(f"    {sub['name']}: {sub['status']}, code {sub['code']}{': ' + said if said else ''}")
-    lines += [f"note: {note}" for note in report["notes"]]
+        message = _first(entry.get("formattedMessage", {}).get("message"))  # output has been shown
+        told.add(message)
+        head = f"handler: {entry['status']}, code {entry['code']}{': ' + message if message else ''}"
+        lines += [head] if head not in lines else []
+        wrapped = entry.get("runtimeSettingsStatus")
+        if wrapped:
+            lines += _of_extension(wrapped.get("extensionName", ""), wrapped["settingsStatus"]["status"])
+    lines += [f"note: {_first(note)}" for note in report["notes"] if _first(note) not in told]
     lines.append(f"{report['handler']} {report['version']}: {report['result']}")
     if report["tree"]:
         lines.append(f"kept: {report['tree']}")
     return "\n".join(lines)
+
+
+def _of_extension(name: str, status: dict[str, Any]) -> list[str]:
+    lines = [f"extension{' ' + name if name else ''}: {_line(status)}"]
+    return lines + [f"    {sub['name']}: {_line(sub)}" for sub in status.get("substatus", ())]
+
+
+def _line(status: dict[str, Any]) -> str:
+    said = str(status["formattedMessage"]["message"] or "").strip().replace("\n", "\n    ")
+    return f"{status['status']}, code {status['code']}{': ' + said if said else ''}"
+
+
+def _first(message: str | None) -> str:
+    return message.strip().splitlines()[0] if message and message.strip() else ""

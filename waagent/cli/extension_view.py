@@ -4,7 +4,8 @@ As JSON, all of it "schema": 1:
     list           {"goal_state": {"identity", "aggregate"}, "extensions": [Entry], "problems": [text]}
     show           {"extension": Entry with "versions", "update", "files"}
     logs           {"files": [{"path", "bytes", "lines"}]}
-    check-policy   {"file", "valid", "applied", "error", "extensions": [{"name", "allowed", "signature_required"}]}
+    check-policy   {"file", "valid", "applied", "error", "extensions": [Meaning]}
+    Meaning        {"name", "allowed", "why" (denied), "signature_required", "unchecked" (versions on disk)}
     Entry          {"name", "version", "state", "status", "code", "message", "settings": [{"instance", "sequence",
                    "status", "code", "message"}]}
 """
@@ -24,6 +25,7 @@ from waagent.system import System
 if TYPE_CHECKING:
     from waagent.config import Config
     from waagent.extensions.layout import Layout
+    from waagent.extensions.policy import Policy
 
 
 class _Machine:
@@ -251,12 +253,8 @@ def _check_policy(machine: _Machine, args: argparse.Namespace) -> int:
     if found is None:
         print(f"waagent extensions: there is no policy file {path}", file=sys.stderr)
         return 2
-    names = [entry["name"] for entry in machine.entries()]
-    meaning = [
-        {"name": name, "allowed": found.allows(name), "signature_required": found.requires_signature(name)}
-        for name in names
-        if not error
-    ]
+    names = args.extension or [entry["name"] for entry in machine.entries()]
+    meaning = [_meaning(machine, found, name) for name in names if not error]
     if args.format == "json":
         told = {"schema": 1, "file": path, "valid": not error, "applied": applied, "error": error}
         print(json.dumps({**told, "extensions": meaning}, indent=1))
@@ -265,12 +263,29 @@ def _check_policy(machine: _Machine, args: argparse.Namespace) -> int:
         print(error)
         return 1
     kinds = "every extension" if found.allowed is None else ", ".join(sorted(found.allowed)) or "no extension"
-    print(f"{path}: nothing wrong; allows {kinds}")
+    but = f" but {', '.join(found.denied)}" if found.denied else ""
+    print(f"{path}: nothing wrong; allows {kinds}{but}")
     if found.image is not None:
         print(f"note: {found.image.path} holds as well and cannot be relaxed")
     for one in meaning:
-        allowed = "allowed" if one["allowed"] else "denied"
+        allowed = "allowed" if one["allowed"] else f"denied: {one['why']}"
         print(f"    {one['name']}: {allowed}{', has to be signed' if one['signature_required'] else ''}")
+        for version in one["unchecked"] if one["allowed"] else ():
+            print(f"        {version} is here unchecked: its package is fetched and checked before it is enabled")
     if not applied:
         print("note: it is not applied" + ("" if args.target and path != configured else "; set Policy.Enabled=y"))
     return 0
+
+
+def _meaning(machine: _Machine, policy: Policy, name: str) -> dict[str, Any]:
+    """What the policy means for one handler."""
+    denial, signed = policy.denial(name), policy.requires_signature(name)
+    there = [one for one in machine.observed.handlers if one.name.lower() == name.lower()]
+    installed = [one for one in there if one.state in ("Installed", "Enabled")]
+    return {
+        "name": name,
+        "allowed": denial is None,
+        "why": str(denial) if denial is not None else "",
+        "signature_required": signed,
+        "unchecked": [one.version for one in installed if signed and not one.checked],
+    }

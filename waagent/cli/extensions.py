@@ -4,13 +4,16 @@
     show NAME           all that is known of one: versions, statuses, settings, files, an update under way
     logs NAME           the end of what its commands wrote
     retry NAME          process what the goal state says of it once more, and report (root)
-    check-policy [FILE] whether the policy can be used, and what it means for the extensions that there are
+    check-policy [FILE] whether the policy can be used, and what it means for the extensions that there are, or
+                        for those that --extension NAME (the whole name) asks about
     run PATH.zip        install and enable a package here, in a tree of its own, and show every operation
 
 NAME may be the last part of a handler's name (CustomScript), in any case. `run` needs no fabric and no root (unless
 the handler does): protected settings are encrypted for a certificate made for this run, whose keys lie where the
 handler looks for them, in the directory above its own. A handler that has /var/lib/waagent written into it looks
 there all the same.
+
+Ctrl-C ends a run: the processes of the command that is at work are ended, and the tree goes.
 
 Exit status: 0; 1 for a NAME that is not there, a retry or a run that failed, a policy that cannot be used; 2 for a
 wrong argument or no policy file; 75 when a worker is busy with the extensions.
@@ -32,8 +35,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", nargs="?", metavar="NAME|FILE|PATH.zip")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--lines", type=int, default=100, metavar="N", help="logs: so many of each file")
+    parser.add_argument(
+        "--extension", action="append", metavar="NAME", help="check-policy: what it means for this handler"
+    )
     run = parser.add_argument_group("run")
     run.add_argument("--settings", metavar="FILE", help="public settings, a JSON object")
+    run.add_argument(
+        "--instance", action="append", default=[], metavar="NAME",
+        help="run it as a multi-config handler, with an extension of this name; may be repeated",
+    )  # fmt: skip
     run.add_argument("--protected", metavar="FILE", help="protected settings, a JSON object")
     run.add_argument(
         "--operation", default="install,enable", metavar="VERB,…",

@@ -27,7 +27,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from waagent.errors import ExtensionError, WaagentError
-from waagent.extensions import codes, commands, packages, plan, policy, status
+from waagent.extensions import codes, commands, packages, plan, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
@@ -123,14 +123,7 @@ class Engine:
         other = self._journal.begin(desired.identity)
         self._resume(desired, same=not other)
         packages.sweep(self._system, self._layout)
-        refusals = policy.refusals(
-            desired,
-            enabled=self._rules.enabled,
-            policy=self._rules.policy,
-            policy_error=self._rules.policy_error,
-            deny_user_changes=self._rules.deny_user_changes,
-            config_file=self._rules.config_file,
-        )
+        refusals = self._rules.refusals(desired)
         self._shown = self._as_shown(desired) if only else desired.handlers
         self._verdicts.show(self._shown, "")
         fates = self._turns(desired, refusals, only)
@@ -190,7 +183,11 @@ class Engine:
             if pair.handler.state == ENABLED and pair.handler.name not in refusals
         }
 
+        refused = {name for name, handler in wanted.items() if self._steps.signatures.refuses(handler)}
+
         def needed(name: str, version: str) -> bool:
+            if name in refused:
+                return False
             state = observed.state(name, version)
             staged = self._system.exists(self._layout.package(name, version))
             return state not in (handlers.INSTALLED, handlers.ENABLED) and not staged
@@ -296,7 +293,8 @@ class Engine:
         operation: Operation | None = None
         try:
             pair = self._settled(pair, ahead)
-            operations = plan.turn(pair, observe(self._system, self._layout, self._journal.updates))
+            observed = observe(self._system, self._layout, self._journal.updates)
+            operations = plan.turn(pair, observed, self._steps.signatures.requires(pair.handler.name))
             for operation in operations:
                 self._steps.perform(pair, operation)
         except ExtensionError as error:

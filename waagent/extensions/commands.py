@@ -137,6 +137,15 @@ def attach(system: System, layout: Layout, command: Command, running: Running) -
     return ended
 
 
+def stop(system: System, running: Running) -> None:
+    """End a command at once, with all in its process group and scope: nobody will wait for its result."""
+    folder = str(system.path(running.folder))
+    pid = _find(folder)
+    if pid is not None:
+        _kill(system, pid, running.unit)
+        _gone(folder, GRACE)
+
+
 def clear(system: System, layout: Layout, folder: str = "") -> None:
     """Forget a command that has run, or all of them: what they meant is on disk."""
     shutil.rmtree(str(system.path(folder or layout.running)), ignore_errors=True)

@@ -30,6 +30,7 @@ NOT_INSTALLED, INSTALLED, ENABLED, FAILED_UPGRADE = "NotInstalled", "Installed",
 READY, NOT_READY = "Ready", "NotReady"
 
 COMMANDS = ("install", "uninstall", "update", "enable", "disable")
+MANIFEST = "HandlerManifest.json"
 MANIFEST_LIMIT = 1024 * 1024
 AGENT_MARK = "waagent"  # in status files the agent wrote on a handler's behalf
 
@@ -305,13 +306,14 @@ def initialise(system: System, layout: Layout, name: str, version: str) -> Handl
     """
     base = layout.base(name, version)
     _make_executable(system, base)
-    found = _find_manifest(system, base)
-    if found is None:
+    below = find_manifest(str(system.path(base)))
+    if below is None:
         raise ExtensionError(
             f"the artifacts of {name} {version} could not be downloaded: [ExtensionDownloadError]"
             " HandlerManifest.json was not found in the package",
             handler=name,
         )
+    found = f"{base}/{below}"
     try:
         content = system.read(found, MANIFEST_LIMIT)
         if content.startswith(b"\xef\xbb\xbf") or found != layout.manifest(name, version):
@@ -342,12 +344,10 @@ def _make_executable(system: System, base: str) -> None:
         system.note(Effect("mode", base, note=f"u+x on {count} files below it"))
 
 
-def _find_manifest(system: System, base: str) -> str | None:
-    """The manifest at the root, else the first one of a walk in order of names."""
-    root = str(system.path(base))
-    for folder, folders, files in os.walk(root):
+def find_manifest(tree: str) -> str | None:
+    """Where in this directory the manifest lies: at its root, else the first one of a walk in order of names."""
+    for folder, folders, files in os.walk(tree):
         folders.sort()
-        if "HandlerManifest.json" in files and not os.path.islink(os.path.join(folder, "HandlerManifest.json")):
-            below = os.path.relpath(folder, root)
-            return f"{base}/HandlerManifest.json" if below == "." else f"{base}/{below}/HandlerManifest.json"
+        if MANIFEST in files and not os.path.islink(os.path.join(folder, MANIFEST)):
+            return os.path.normpath(os.path.join(os.path.relpath(folder, tree), MANIFEST))
     return None

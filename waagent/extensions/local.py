@@ -2,11 +2,12 @@
 
     bench = Bench(system, folder)              the tree: folder/lib and folder/log
     bench.protect(settings) -> (base64, thumbprint)    encrypted as the platform does it, keys where handlers look
-    bench.run(package, wanted, verbs)          -> list of Done, one for each command that was run
+    bench.run(package, settings, verbs)        -> bool; bench.done has a Done for each command that was run
     bench.status() -> list                     what the platform would be told, as in the status report
 
 The commands, their order, environment, limits, files and statuses are the engine's own: plan.py decides, steps.py
 performs. Nothing outside the tree is touched, except by the handler itself: no quotas, no journal of effects.
+When a command is interrupted by an exception, such as Ctrl-C, its processes are ended.
 
 Source: extensions 3.2, 3.5 - 3.9, 4.3 - 4.5.
 """
@@ -20,6 +21,7 @@ import os
 import shutil
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -41,10 +43,11 @@ FINAL = ("success", "error")
 
 
 class Done(NamedTuple):
-    """A command: verb, version of the directory, command line, and how it ended (None: it did not start)."""
+    """A command: verb, version of the directory, instance or "", command line, how it ended (None: not started)."""
 
     verb: str
     version: str
+    instance: str
     line: str
     ended: Ended | None
     error: str = ""
@@ -74,10 +77,11 @@ def package(path: str, name: str = "", version: str = "") -> Package:
         signing = manifest[0].get("signingInfo") or {}
     except OSError as error:
         raise ExtensionError(f"cannot read {path}: {error.strerror or error}", handler="") from error
-    except zipfile.BadZipFile as error:
-        raise ExtensionError(f"cannot use {path}: it is no zip file ({error})", handler="") from error
-    except (KeyError, ValueError, IndexError, TypeError, AttributeError):
-        pass  # the engine will say what is wrong with the manifest
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        told = f"cannot use {path}: it is no zip file, or damaged ({error})"
+        raise ExtensionError(told, handler="") from error
+    except (KeyError, ValueError, IndexError, TypeError, AttributeError, RuntimeError):
+        pass  # the engine will say what is wrong with the manifest, or with the whole package
     if signing.get("publisher") and signing.get("type"):
         name = name or f"{signing['publisher']}.{signing['type']}"
     version = version or str(signing.get("version") or "")
@@ -94,12 +98,24 @@ def package(path: str, name: str = "", version: str = "") -> Package:
 
 
 class Bench:
-    def __init__(self, system: System, folder: str, limit: float = 0.0, openssl: str = "openssl") -> None:
-        """folder: absolute, has to exist. limit: seconds for every command instead of the usual ones."""
+    def __init__(
+        self,
+        system: System,
+        folder: str,
+        limit: float = 0.0,
+        openssl: str = "openssl",
+        begun: Callable[[Command], None] = lambda command: None,
+        over: Callable[[Done], None] = lambda done: None,
+    ) -> None:
+        """folder: absolute, has to exist. limit: seconds for every command instead of the usual ones.
+
+        begun and over are called when a command begins and when it is over.
+        """
         self.system, self.folder, self._openssl = system.quietly(), folder, openssl
         self.layout = layout.Layout(f"{folder}/lib", f"{folder}/log")
         for directory, mode in ((self.layout.lib, 0o711), (self.layout.logs, 0o755)):
             self.system.make_directory(directory, mode)
+        self._begun, self._over = begun, over
         self.done: list[Done] = []
         self.notes: list[str] = []
         self._packages: dict[tuple[str, str], str] = {}
@@ -135,24 +151,32 @@ class Bench:
 
     # -- running ---------------------------------------------------------------------------------------------
 
-    def run(self, packed: Package, settings: Settings | None, verbs: Sequence[str]) -> bool:
+    def run(
+        self, packed: Package, settings: tuple[Settings, ...], verbs: Sequence[str], multi_config: bool = False
+    ) -> bool:
         """Have these commands of the package run, each after what has to be there for it; whether all went well.
 
-        Those that belong to an update (of a version that an earlier call has enabled) run whenever `update` does.
+        settings: those of the handler, none, or with multi_config those of each of its instances. Commands of an
+        update (of a version that an earlier call has enabled) run whenever `update` does.
         """
         self._packages[packed.name, packed.version] = packed.path
-        handler = Handler(packed.name, packed.version, settings=(settings,) if settings else ())
+        handler = Handler(packed.name, packed.version, settings=settings, multi_config=multi_config)
         well = True
         if set(verbs) & {"install", "enable", "update"}:
-            well = self._turn(handler, ENABLED, verbs)
+            well = self._turns(handler, ENABLED, verbs)
         if well and set(verbs) & {"disable", "uninstall"}:
-            well = self._turn(handler, UNINSTALL, verbs)
+            well = self._turns(handler, UNINSTALL, verbs)
         return well
 
-    def _turn(self, handler: Handler, state: str, verbs: Sequence[str]) -> bool:
+    def _turns(self, handler: Handler, state: str, verbs: Sequence[str]) -> bool:
         handler = replace(handler, state=state)
-        settings = handler.settings[0] if handler.settings else None
-        pair = plan.Pair(handler, settings, 0)
+        well = True
+        for settings in handler.settings or (None,):
+            well = self._turn(plan.Pair(handler, settings, 0), verbs) and well
+        return well
+
+    def _turn(self, pair: plan.Pair, verbs: Sequence[str]) -> bool:
+        handler = pair.handler
         self._verdicts.show((replace(handler, state=ENABLED),), "")
         self._steps.releases[handler.name] = Release(handler.version, ("local",))
         operation: Operation | None = None
@@ -177,13 +201,28 @@ class Bench:
         self, system: System, place: layout.Layout, command: Command, starting: Callable[[Running], None]
     ) -> Ended:
         line = commands.full_line(place, command)
+        known: list[Running] = []
+
+        def noted(running: Running) -> None:
+            known.append(running)
+            starting(running)
+
+        self._begun(command)
         try:
-            ended = commands.run(system, place, command, starting)
+            ended = commands.run(system, place, command, noted)
         except ExtensionError as error:
-            self.done.append(Done(command.verb, command.version, line, None, error.message))
+            self._note(Done(command.verb, command.version, command.instance, line, None, error.message))
             raise
-        self.done.append(Done(command.verb, command.version, line, ended))
+        except BaseException:
+            for running in known:
+                commands.stop(system, running)
+            raise
+        self._note(Done(command.verb, command.version, command.instance, line, ended))
         return ended
+
+    def _note(self, done: Done) -> None:
+        self.done.append(done)
+        self._over(done)
 
     # -- Source: the package is here ------------------------------------------------------------------------
 

@@ -27,7 +27,9 @@ def observe(system: System, layout: Layout, updates: Mapping[str, Update] | None
         state = handlers.read_state(system, layout, name, version)
         if not system.exists(layout.manifest(name, version)):
             state = handlers.NOT_INSTALLED
-        found.append(OnDisk(name, version, state, handlers.enabled_instances(system, layout, name, version)))
+        instances = handlers.enabled_instances(system, layout, name, version)
+        checked = system.exists(layout.validated(name, version))
+        found.append(OnDisk(name, version, state, instances, checked=checked))
     return Observed(tuple(found), dict(updates or {}))
 
 

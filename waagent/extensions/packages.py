@@ -88,6 +88,20 @@ def place(
         signed[0] = check(archive)
         _unpack(system, layout, name, version, archive)
 
+    obtain(system, layout, handler, release, source, accept)
+    return signed[0]
+
+
+def obtain(
+    system: System,
+    layout: Layout,
+    handler: Handler,
+    release: Release,
+    source: Source,
+    accept: Callable[[str], None],
+) -> None:
+    """Have `accept` take the package file, wherever it comes from; what it raises means that the file is bad."""
+    name, version = handler.name, release.version
     # What the image brought is kept when it is good. What was fetched has another name, so that it is not taken for
     # the image's should this process be killed now.
     brought, fetched = layout.package(name, version), layout.prefetched(name, version)
@@ -99,7 +113,7 @@ def place(
         try:
             accept(archive)
             good = True
-            return signed[0]
+            return
         except (MachineError, SystemRefused):
             continue
         finally:
@@ -119,7 +133,6 @@ def place(
         raise not_downloaded(name, version, error) from error
     finally:
         kept.taken()
-    return signed[0]
 
 
 def not_downloaded(name: str, version: str, error: Exception) -> ExtensionError:

@@ -1,7 +1,7 @@
 """What to do about the extensions: a pure function from what is wanted and what is on disk to operations.
 
     plan(desired, observed, refusals) -> tuple[Turn, ...]        everything, supposing that all goes well
-    turn(pair, observed, ...)         -> tuple[Operation, ...]   one pair, from what is on disk just now
+    turn(pair, observed, signed)      -> tuple[Operation, ...]   one pair, from what is on disk just now
     after(operation, observed)        -> Observed                what is on disk when the operation has gone well
 
 A *pair* is a handler with one of its settings, or with none. Pairs are taken in order: removals first, highest
@@ -14,13 +14,17 @@ Operation verbs:
     settings     write the settings file               install, enable, disable, update, uninstall   run the command
     carry        mrseq and status files to the new version          remove   delete the version's directory and zip
     forget       delete an instance's files            idle   note that no instance is enabled any more
+    check        that an installed version is what was signed
+
+signed: whether a policy requires a good signature. Then nothing is run of a version without one but what removes or
+replaces it: what is installed already is checked first. Removals never carry a signature, so they are not held up.
 
 Source: extensions 4.2 - 4.7, 5.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -57,12 +61,16 @@ class Operation(NamedTuple):
 
 
 class OnDisk(NamedTuple):
-    """One version of a handler on disk; instances: those enabled (multi-config)."""
+    """One version of a handler on disk.
+
+    instances: those enabled (multi-config). checked: its package had a good signature.
+    """
 
     name: str
     version: str
     state: str
     instances: frozenset[str] = frozenset()
+    checked: bool = False
 
 
 class Update(NamedTuple):
@@ -166,7 +174,17 @@ def awaited(pair: Pair, ordered: tuple[Pair, ...]) -> bool:
     return pair.key >= 0 and pair.key < max(other.key for other in ordered)
 
 
-def plan(desired: Desired, observed: Observed, refusals: Mapping[str, Refusal] | None = None) -> tuple[Turn, ...]:
+def not_signed(handler: str) -> bool:
+    """Where no policy requires signatures."""
+    return False
+
+
+def plan(
+    desired: Desired,
+    observed: Observed,
+    refusals: Mapping[str, Refusal] | None = None,
+    signed: Callable[[str], bool] = not_signed,
+) -> tuple[Turn, ...]:
     """Every turn with its operations, each supposing that those before it go well."""
     turns = []
     for pair in pairs(desired):
@@ -174,19 +192,19 @@ def plan(desired: Desired, observed: Observed, refusals: Mapping[str, Refusal] |
         if refusal is not None:
             turns.append(Turn(pair, refusal=refusal))
             continue
-        operations = turn(pair, observed)
+        operations = turn(pair, observed, signed(pair.handler.name))
         observed = after_turn(pair, operations, observed)
         turns.append(Turn(pair, operations))
     return tuple(turns)
 
 
-def turn(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
+def turn(pair: Pair, observed: Observed, signed: bool = False) -> tuple[Operation, ...]:
     """The operations of one pair, from what is on disk."""
     if pair.handler.state == model.UNINSTALL:
         return _uninstall(pair, observed)
     if pair.handler.state == model.DISABLED:
         return _disable(pair, observed)
-    return _enable(pair, observed)
+    return _enable(pair, observed, signed)
 
 
 def _operation(pair: Pair, verb: str, version: str, **more: object) -> Operation:
@@ -194,11 +212,15 @@ def _operation(pair: Pair, verb: str, version: str, **more: object) -> Operation
     return base._replace(**more)  # type: ignore[arg-type]
 
 
-def _enable(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
+def _enable(pair: Pair, observed: Observed, signed: bool) -> tuple[Operation, ...]:
     name, wanted = pair.handler.name, pair.handler.version
-    state = observed.state(name, wanted)
+    state, here = observed.state(name, wanted), observed.find(name, wanted)
     operations: list[Operation] = []
     pending = _pending(pair, observed)
+    removal = pair.settings is not None and pair.settings.state != model.ENABLED  # of one instance
+    runs = not removal if state in (INSTALLED, ENABLED) else pending is not None  # what is there, as it is
+    if signed and runs and here is not None and not here.checked:
+        operations.append(_operation(pair, "check", wanted))
     if state in (INSTALLED, ENABLED):
         operations.append(_operation(pair, "settings", wanted))
         if pending is not None:
@@ -216,7 +238,6 @@ def _enable(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
                 operations += _update(pair, Update(old.version, wanted), observed)
             else:
                 operations.append(_operation(pair, "install", wanted))
-    here = observed.find(name, wanted)
     return (*operations, *_instance_part(pair, wanted, here))
 
 
@@ -347,7 +368,9 @@ def after(operation: Operation, observed: Observed) -> Observed:
         update = Update(operation.update, operation.target)
     changed: OnDisk | None = here
     if operation.verb == "download":
-        changed = here._replace(state=NOT_INSTALLED, instances=frozenset())
+        changed = here._replace(state=NOT_INSTALLED, instances=frozenset(), checked=False)
+    elif operation.verb in ("initialise", "check"):
+        changed = here._replace(checked=True)
     elif operation.verb == "install":
         changed = here._replace(state=INSTALLED)
     elif operation.verb == "enable":

@@ -6,7 +6,12 @@
 
 The file (/etc/waagent_policy.json):
     {"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": bool, "signatureRequired": bool,
-     "extensions": {NAME: {"signatureRequired": bool, "runtimePolicy": any}}}}
+     "extensions": {NAME: {"signatureRequired": bool, "runtimePolicy": any}},
+     "deniedExtensions": [NAME or "BEGINNING.*"]}}
+
+deniedExtensions is this agent's own (others call a file that has it invalid, and refuse everything): what it names
+is denied, whatever else the file says. "Contoso.*" means every name that begins with "Contoso."; there are no other
+patterns. A file without it means what it means to every agent.
 
 The image's policy, /usr/lib/waagent/extension-policy.json, is for who publishes an image without owning the
 subscription: it counts whatever the options say, and the administrator's file can only narrow it: an extension has
@@ -24,7 +29,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from waagent.errors import ConfigError
 from waagent.extensions.layout import objection
@@ -36,6 +41,9 @@ HIGHEST_VERSION = (0, 1, 0)
 SIZE_LIMIT = 1024 * 1024
 IMAGE_POLICY = "/usr/lib/waagent/extension-policy.json"
 
+# An entry of the deny list.
+_ENTRY = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*(\.\*)?")
+
 # Handlers whose purpose is to set passwords, keys and accounts, in lower case.
 USER_CHANGING = frozenset({"microsoft.ostcextensions.vmaccessforlinux", "microsoft.azure.vmaccessforlinux"})
 
@@ -46,32 +54,58 @@ class PolicyInvalid(ConfigError):
     reason = "extension policy invalid"
 
 
+class Denial(NamedTuple):
+    """Why a policy does not allow a handler: the file, the attribute in it, the entry of the deny list or ""."""
+
+    path: str
+    attribute: str
+    entry: str = ""
+
+    def __str__(self) -> str:
+        if self.entry:
+            return f"it is in the deny list of {self.path} ({self.attribute} names {self.entry!r})"
+        return f"it is not in the allow list of {self.path} ({self.attribute})"
+
+
 @dataclass(frozen=True)
 class Policy:
     """allowed: lower-case names of handlers, None for all; signed: such a name -> whether it has to be signed.
 
-    image: the policy that this one can only narrow.
+    denied: entries of the deny list as they are written. image: the policy that this one can only narrow.
     """
 
     path: str
     allowed: frozenset[str] | None = None
     signature_required: bool = False
     signed: Mapping[str, bool] = field(default_factory=dict)
+    denied: tuple[str, ...] = ()
     image: Policy | None = None
 
     def allows(self, handler: str) -> bool:
-        return self.denied_by(handler) == ""
+        return self.denial(handler) is None
 
-    def denied_by(self, handler: str) -> str:
-        """The file that does not allow it; "" when it is allowed."""
-        if self.image is not None and not self.image.allows(handler):
-            return self.image.path
-        return "" if self.allowed is None or handler.lower() in self.allowed else self.path
+    def denial(self, handler: str) -> Denial | None:
+        """Why it is not allowed, the image's reason first; None when it is allowed."""
+        of_image = self.image.denial(handler) if self.image is not None else None
+        if of_image is not None:
+            return of_image
+        entry = next((one for one in self.denied if _names(one, handler)), "")
+        if entry:
+            return Denial(self.path, "extensionPolicies.deniedExtensions", entry)
+        if self.allowed is not None and handler.lower() not in self.allowed:
+            return Denial(self.path, "extensionPolicies.extensions")
+        return None
 
     def requires_signature(self, handler: str) -> bool:
-        if self.image is not None and self.image.requires_signature(handler):
-            return True
-        return self.signed.get(handler.lower(), self.signature_required)
+        return bool(self.signature_rule(handler))
+
+    def signature_rule(self, handler: str) -> str:
+        """Which file and attribute require a signature of it; "" when none does."""
+        of_image = self.image.signature_rule(handler) if self.image is not None else ""
+        if of_image or not self.signed.get(handler.lower(), self.signature_required):
+            return of_image
+        within = "extensionPolicies.extensions" if handler.lower() in self.signed else "extensionPolicies"
+        return f"{self.path} ({within}: signatureRequired)"
 
 
 def read(system: System, path: str) -> Policy | None:
@@ -102,7 +136,7 @@ def parse(text: str, path: str) -> Policy:
         raise _invalid(path, "", f"it is not JSON ({error})") from error
     top = _object(path, "the document", document, ("policyVersion", "extensionPolicies"))
     _check_version(path, top.get("policyVersion"))
-    known = ("allowListedExtensionsOnly", "signatureRequired", "extensions")
+    known = ("allowListedExtensionsOnly", "signatureRequired", "extensions", "deniedExtensions")
     policies = _object(path, "extensionPolicies", _given(top, "extensionPolicies", {}), known)
     listed_only = _boolean(path, policies, "allowListedExtensionsOnly", "extensionPolicies")
     extensions = _given(policies, "extensions", {})
@@ -119,7 +153,27 @@ def parse(text: str, path: str) -> Policy:
         frozenset(name.lower() for name in extensions) if listed_only else None,
         _boolean(path, policies, "signatureRequired", "extensionPolicies"),
         signed,
+        _denied(path, _given(policies, "deniedExtensions", [])),
     )
+
+
+def _denied(path: str, entries: Any) -> tuple[str, ...]:
+    """The deny list. An entry that might be meant for something else is refused: it would deny nothing."""
+    where = "extensionPolicies.deniedExtensions"
+    if not isinstance(entries, list):
+        raise _invalid(path, where, "it is not an array")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, str) or not _ENTRY.fullmatch(entry):
+            told = f'{entry!r:.80} is neither the name of a handler nor the beginning of names, such as "Contoso.*"'
+            raise _invalid(path, f"{where}[{number}]", told)
+    return tuple(entries)
+
+
+def _names(entry: str, handler: str) -> bool:
+    """Whether this entry of a deny list means the handler."""
+    if entry.endswith(".*"):
+        return handler.lower().startswith(entry[:-1].lower())
+    return handler.lower() == entry.lower()
 
 
 def _object(path: str, where: str, value: Any, known: tuple[str, ...]) -> dict[str, Any]:
@@ -184,11 +238,8 @@ def refusals(
             refused[name] = Refusal(why, None, True, None)
         elif policy_error:
             refused[name] = Refusal(f"will not {verb} {name}: {policy_error}", None, True, None)
-        elif policy is not None and (denier := policy.denied_by(name)):
-            fixed = "that is the image's and cannot be relaxed"
-            then = fixed if denier == IMAGE_POLICY else "add it there to allow it"
-            why = f"will not {verb} {name}: it is not in the allow list of {denier}; {then}"
-            refused[name] = Refusal(why, None, False, None)
+        elif policy is not None and (denial := policy.denial(name)) is not None:
+            refused[name] = Refusal(f"will not {verb} {name}: {denial}; {_remedy(denial)}", None, False, None)
         elif deny_user_changes and handler.state == ENABLED and name.lower() in USER_CHANGING:
             why = f"will not run {name}: it changes user accounts, and Policy.DenyUserChanges=y in {config_file}"
             refused[name] = Refusal(why, None, False, None)
@@ -202,6 +253,12 @@ def refusals(
             refused[name] = Refusal(_misconfigured(name, f"it is named twice, as {seen[name.lower()]} too"))
         seen[name.lower()] = name
     return refused
+
+
+def _remedy(denial: Denial) -> str:
+    if denial.path == IMAGE_POLICY:
+        return "that is the image's and cannot be relaxed"
+    return "take it out there to allow it" if denial.entry else "add it there to allow it"
 
 
 def _misconfigured(name: str, why: str) -> str:

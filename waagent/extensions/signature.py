@@ -1,10 +1,11 @@
 """Is a package signed by who it should be: a detached CMS signature over the zip file, byte for byte.
 
-    check(...)        before unpacking: does the signature of the goal state fit the file
-    names_agree(...)  after unpacking: signingInfo in the manifest names the same publisher, type and version
+    Signatures.good(...)         before unpacking: does the signature of the goal state fit the file
+    Signatures.names_agree(...)  after unpacking: does signingInfo in the manifest name the same handler and version
+    Signatures.refused(...)      the error for a package that a policy does not let run
 
 Certificates' dates are ignored on purpose: packages outlive them. Without a policy that requires a signature, a bad
-one is noted and the package is used; with one it is refused (1009) and deleted before anything of it is unpacked.
+one is noted and the package is used; with one it is refused (1009) and deleted before anything of it has run.
 
 What signatures lead up to is the first of these files that is there (PEM, one certificate or several).
 
@@ -25,8 +26,12 @@ from collections.abc import Sequence
 from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import codes
 from waagent.extensions.handler import HandlerManifest
+from waagent.extensions.policy import Policy
 from waagent.fabric.desired import Handler
 from waagent.system import System, vendor
+
+_UNSIGNED = "the goal state has no signature of this one"
+DELETED = "it was deleted"
 
 
 def roots(lib: str, option: str | None = None) -> tuple[str, ...]:
@@ -40,39 +45,85 @@ def roots(lib: str, option: str | None = None) -> tuple[str, ...]:
     )
 
 
-def check(
-    system: System,
-    zip_path: str,
-    handler: Handler,
-    *,
-    openssl: str,
-    roots: Sequence[str],
-    wanted: bool,
-    required: bool,
-    notes: list[str],
-) -> bool:
-    """Whether the package has a good signature. Raises ExtensionError(1009) if one is required and it has none."""
-    if not wanted and not required:
-        return False
-    why = _objection(system, zip_path, handler, openssl, roots)
-    if not why:
+class Signatures:
+    """What an engine asks of signatures. policy: which handlers have to be signed.
+
+    wanted: whether others are looked at. notes: what is amiss with these, and tolerated, goes there.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        *,
+        openssl: str,
+        roots: Sequence[str],
+        wanted: bool,
+        policy: Policy | None,
+        notes: list[str],
+    ) -> None:
+        self._system, self._openssl, self._roots, self._wanted = system, openssl, roots, wanted
+        self._policy, self._notes = policy, notes
+
+    def requires(self, name: str) -> bool:
+        """Whether the handler of this name has to be signed."""
+        return self._policy is not None and self._policy.requires_signature(name)
+
+    def refuses(self, handler: Handler) -> bool:
+        """Whether its package need not be fetched: it has to be signed, and the goal state has no signature."""
+        return self.requires(handler.name) and not handler.signature
+
+    def demand(self, handler: Handler, then: str = "nothing was fetched") -> None:
+        """Raises ExtensionError(1009) where `refuses` says so."""
+        if self.refuses(handler):
+            raise self.refused(handler, _UNSIGNED, then)
+
+    def good(self, handler: Handler, zip_path: str, then: str = DELETED) -> bool:
+        """Whether the package has a good signature. Raises ExtensionError(1009) if it has to be and is not.
+
+        then: what becomes of it.
+        """
+        if not self._wanted and not self.requires(handler.name):
+            return False
+        return self._judge(handler, _objection(self._system, zip_path, handler, self._openssl, self._roots), then)
+
+    def names_agree(self, handler: Handler, version: str, manifest: HandlerManifest, then: str = DELETED) -> bool:
+        """Whether the signed manifest is the one of this handler and version. Raises as `good` does.
+
+        A good signature of another package would do otherwise.
+        """
+        publisher, _, kind = handler.name.rpartition(".")
+        for key, wanted in (("type", kind), ("publisher", publisher), ("version", version)):
+            named = manifest.signing.get(key, "")
+            if named.lower() != wanted.lower():
+                why = f"its signingInfo names {key} {named!r:.80} instead of {wanted!r}"
+                return self._judge(handler, why, then)
         return True
-    if required:
-        raise ExtensionError(
-            f"will not run {handler.name}: the policy requires a signed package, and {why}; it was deleted",
-            handler=handler.name,
+
+    def _judge(self, handler: Handler, why: str, then: str) -> bool:
+        if why and self.requires(handler.name):
+            raise self.refused(handler, why, then)
+        if why and handler.signature:
+            self._notes.append(
+                f"{handler.name}: {why}; it is used all the same, because no policy requires a signature"
+            )
+        return not why
+
+    def refused(self, handler: Handler, why: str, then: str) -> ExtensionError:
+        """A denial: both levels are told."""
+        name = handler.name
+        rule = self._policy.signature_rule(name) if self._policy is not None else ""
+        return ExtensionError(
+            f"will not run {name}: {rule} requires a signed package, and {why}; {then}",
+            handler=name,
             code=codes.ENABLE_FAILED,
             denied=True,
         )
-    if handler.signature:
-        notes.append(f"{handler.name}: {why}; it is used all the same, because no policy requires a signature")
-    return False
 
 
 def _objection(system: System, zip_path: str, handler: Handler, openssl: str, roots: Sequence[str]) -> str:
     """What is wrong with the signature; "" when it is good."""
     if not handler.signature:
-        return "this one is not signed"
+        return _UNSIGNED
     try:
         signature = base64.b64decode("".join(handler.signature.split()), validate=True)
     except (binascii.Error, ValueError):
@@ -96,16 +147,3 @@ def _objection(system: System, zip_path: str, handler: Handler, openssl: str, ro
         last = (result.stderr.strip() or "no reason given").splitlines()[-1][:300]
         return f"its signature is not good (openssl cms: status {result.status}, {last})"
     return ""
-
-
-def names_agree(manifest: HandlerManifest, name: str, version: str, notes: list[str]) -> bool:
-    """Whether the signed manifest is the one of this handler and version; differences are noted."""
-    publisher, _, kind = name.rpartition(".")
-    for key, wanted in (("type", kind), ("publisher", publisher), ("version", version)):
-        named = manifest.signing.get(key, "")
-        if named.lower() != wanted.lower():
-            notes.append(
-                f"{name}: signingInfo names {key} {named!r} instead of {wanted!r}; it is used all the same"
-            )
-            return False
-    return True

@@ -18,19 +18,23 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from waagent import events
 from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import codes, commands, packages, quotas, signature
 from waagent.extensions import handler as handlers
+from waagent.extensions import policy as policies
+from waagent.extensions import proof as proofs
 from waagent.extensions import settings as settings_files
 from waagent.extensions.commands import Command, Ended, Running
 from waagent.extensions.journal import Journal
 from waagent.extensions.layout import Layout
 from waagent.extensions.packages import Release, Source
-from waagent.extensions.plan import IF_CONTINUE, IGNORE, Operation, Pair, Update
+from waagent.extensions.plan import IF_CONTINUE, IGNORE, Operation, Pair, Refusal, Update
 from waagent.extensions.policy import Policy
+from waagent.fabric.desired import Desired
 from waagent.machine import package_locks
 from waagent.system import Effect, System
 
@@ -75,6 +79,17 @@ class Rules:
     shims: bool = False
     telemetry: bool = True
 
+    def refusals(self, desired: Desired) -> dict[str, Refusal]:
+        """Which handlers are not processed, and why."""
+        return policies.refusals(
+            desired,
+            enabled=self.enabled,
+            policy=self.policy,
+            policy_error=self.policy_error,
+            deny_user_changes=self.deny_user_changes,
+            config_file=self.config_file,
+        )
+
 
 class Steps:
     def __init__(
@@ -92,7 +107,16 @@ class Steps:
         self.releases: dict[str, Release] = {}  # handler -> what was chosen for it in this goal state
         self.unavailable: dict[str, ExtensionError] = {}  # handler -> why its package could not be fetched
         self.notes: list[str] = []  # failures that were tolerated, for the log
+        self.signatures = signature.Signatures(
+            system,
+            openssl=rules.openssl,
+            roots=rules.signature_roots or signature.roots(layout.lib),
+            wanted=rules.check_signatures,
+            policy=rules.policy,
+            notes=self.notes,
+        )
         self._signed: set[tuple[str, str]] = set()  # packages whose signature was good
+        self._unproven: dict[tuple[str, str], ExtensionError] = {}  # installed versions that may not run
         self._telling = threading.Lock()
         self._folders: dict[str, str] = {}  # pair id -> where its last command left its output and its end
 
@@ -106,6 +130,7 @@ class Steps:
             "carry": self._carry,
             "remove": self._remove,
             "forget": self._forget,
+            "check": self._check,
             "idle": self._idle,
         }.get(operation.verb, self._command)
         try:
@@ -138,20 +163,8 @@ class Steps:
         if name in self.unavailable:
             raise self.unavailable[name]
         release = self.releases.get(name) or Release(version, ())
-        policy = self._rules.policy
-
-        def check(zip_path: str) -> bool:
-            return signature.check(
-                self._system,
-                zip_path,
-                pair.handler,
-                openssl=self._rules.openssl,
-                roots=self._rules.signature_roots or signature.roots(self._layout.lib),
-                wanted=self._rules.check_signatures,
-                required=policy is not None and policy.requires_signature(name),
-                notes=self.notes,
-            )
-
+        self.signatures.demand(pair.handler)
+        check = partial(self.signatures.good, pair.handler)
         good = packages.place(self._system, self._layout, pair.handler, release, self._source, check)
         handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
         if good:
@@ -162,10 +175,27 @@ class Steps:
         manifest = handlers.initialise(self._system, self._layout, name, version)
         for odd in manifest.odd_booleans:
             self.notes.append(f"{name} {version}: {odd} in HandlerManifest.json is no boolean")
-        if (name, version) in self._signed and signature.names_agree(manifest, name, version, self.notes):
-            self._system.write(self._layout.validated(name, version), b"", mode=0o600)
+        self._system.remove(self._layout.validated(name, version))  # a package may bring one along
+        if (name, version) in self._signed:
+            try:
+                good = self.signatures.names_agree(pair.handler, version, manifest)
+            except ExtensionError:
+                remove_version(self._system, self._layout, name, version)
+                raise
+            if good:
+                self._system.write(self._layout.validated(name, version), b"", mode=0o600)
         self._require_multi_config(pair, manifest)
         self._limit(name, manifest)
+
+    def _check(self, pair: Pair, operation: Operation) -> None:
+        name, version = operation.handler, operation.version
+        if (name, version) not in self._unproven:  # else another instance has had this answer
+            release = self.releases.get(name) or Release(version, ())
+            proof = proofs.prove(self._system, self._layout, pair.handler, release, self._source, self.signatures)
+            if proof is None:
+                return
+            self._unproven[name, version] = proof
+        raise self._unproven[name, version]
 
     def _limit(self, name: str, manifest: handlers.HandlerManifest) -> None:
         """Set the manifest's quotas, unless the options say otherwise; what is set holds until the next boot."""

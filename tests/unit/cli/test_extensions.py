@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,8 @@ env > "$PWD/../env.$1"
 STATUS = """printf '[{"status": {"operation": "Enable", "status": "%s", "code": %s,
     "formattedMessage": {"lang": "en-US", "message": "%s"}}}]' "$@" > "status/$ConfigSequenceNumber.status"
 """
+# Where the flags begin of every entry of a zip file, in its directory and beside its content.
+ENCRYPTED = re.compile(rb"(PK\x01\x02.{4}|PK\x03\x04..)\0", re.DOTALL)
 SUCCESS = "set -- success 0 hello\n" + STATUS
 
 
@@ -55,8 +62,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     return said
 
 
-def make(folder: Path, scripts: Mapping[str, str], version: str = "1.0.0", **top: Any) -> str:
-    body = {f"{verb}Command": f"run.sh {verb}" for verb in ("install", "uninstall", "update", "enable", "disable")}
+def make(
+    folder: Path, scripts: Mapping[str, str], version: str = "1.0.0", *, multi: bool = False, **top: Any
+) -> str:
+    verbs = ("install", "uninstall", "update", "enable", "disable")
+    body: dict[str, Any] = {f"{verb}Command": f"run.sh {verb}" for verb in verbs}
+    body["supportsMultipleExtensions"] = multi
     files = {"HandlerManifest.json": json.dumps([{"handlerManifest": body, **top}]).encode(), "run.sh": RUN.encode()}
     files.update({f"{verb}.sh": text.encode() for verb, text in scripts.items()})
     path = folder / f"{NAME}-{version}.zip"
@@ -190,6 +201,27 @@ def test_check_policy(bed: Bed, machine: Machine, waagent: Waagent) -> None:
     assert "allowListed" in said.json()["error"]
 
 
+@pytest.mark.row("field-demands", 66)
+def test_check_policy_tells_why_for_handlers_that_are_asked_about(bed: Bed, machine: Machine, waagent: Waagent) -> None:
+    policy = machine.root / "etc/waagent_policy.json"
+    rules = {"deniedExtensions": ["Contoso.Test.*"], "extensions": {"A.B": {"signatureRequired": True}}}
+    policy.write_text(json.dumps({"policyVersion": "0.1.0", "extensionPolicies": rules}))
+    bed.publish("A.B", "1.0.0")
+    bed.process(single("A.B"))
+    said = waagent("extensions", "check-policy", "--extension", NAME, "--extension", "a.b")
+    assert said.status == 0
+    head, first, second, third, _ = said.out.splitlines()
+    assert head == "/etc/waagent_policy.json: nothing wrong; allows every extension but Contoso.Test.*"
+    where = "/etc/waagent_policy.json (extensionPolicies.deniedExtensions names 'Contoso.Test.*')"
+    assert first == f"    {NAME}: denied: it is in the deny list of {where}"
+    assert second == "    a.b: allowed, has to be signed"
+    assert third.strip().startswith("1.0.0 is here unchecked")
+    told = waagent("extensions", "check-policy", "--extension", NAME, "--format", "json").json()["extensions"]
+    assert [(one["name"], one["allowed"], where in one["why"]) for one in told] == [(NAME, False, True)]
+    Path(bed.layout.validated("A.B", "1.0.0")).touch()
+    assert "unchecked" not in waagent("extensions", "check-policy").out
+
+
 @pytest.mark.row("field-demands", 68)
 def test_row_68_check_policy_tells_of_the_image_s(machine: Machine, waagent: Waagent) -> None:
     image = machine.root / "usr/lib/waagent/extension-policy.json"
@@ -303,6 +335,9 @@ def test_run_goes_through_an_update(tmp_path: Path, run: Callable[..., Said]) ->
         (("ZIP", "--settings", "ZIP"), 1, "settings"),
         (("ZIP", "--name", "../x"), 1, "cannot be the name"),
         (("ZIP", "--in", "/nonexistent"), 1, "see --in"),
+        (("ZIP", "--instance", "../x"), 1, "'../x' cannot be the name of a file"),
+        (("ZIP", "--sequence", "-1"), 2, "--sequence cannot be negative"),
+        (("ZIP", "--limit", "-1"), 2, "--limit cannot be negative"),
     ],
 )
 def test_run_says_what_is_wrong_with_what_it_was_given(
@@ -332,6 +367,111 @@ def test_a_command_that_had_nothing_to_do_is_no_success(
     said = run(make(tmp_path, {}), "--operation", verbs, "--in", str(tmp_path))
     assert (said.status, "nothing was there" in said.out) == (1 if told else 0, bool(told))
     assert told in said.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, keep: bool) -> None:
+    """What is over is shown at once; the processes of the command end, and those that it has started."""
+    enable = f"trap '' INT TERM HUP; sleep 30 & echo $! $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pids; wait"
+    package = make(tmp_path, {"enable": enable})
+    words = [sys.executable, "-m", "waagent.cli", "extensions", "run", package, "--in", str(tmp_path)]
+    process = subprocess.Popen(
+        words + ["--keep"] * keep, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(TOP)}, start_new_session=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509 - deprovision has it ignored here
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("install 1.0.0: exit code 0")
+        until = time.monotonic() + 30
+        while not (tmp_path / "pids").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert f"{number.name}: the command was ended" in told
+    trees = list(tmp_path.glob("waagent-extension-*"))
+    assert [f"kept: {tree}" in told for tree in trees] == [True] * keep
+    for pid in (tmp_path / "pids").read_text().split():
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        assert state == "Z", "it waits for its new parent to look at how it ended, and runs no more"
+
+
+def test_run_takes_a_handler_through_the_life_of_several_extensions(tmp_path: Path, run: Callable[..., Said]) -> None:
+    named = STATUS.replace("status/", "status/$ConfigExtensionName.")
+    package = make(tmp_path, {"enable": "set -- success 0 $ConfigExtensionName\n" + named}, multi=True)
+    verbs = "install,enable,disable,uninstall"
+    words = (package, "--in", str(tmp_path), "--instance", "Alpha", "--instance", "Beta", "--operation", verbs)
+    said = run(*words)
+    assert said.status == 0, said.out
+    shown = [line.partition(":")[0] for line in said.out.splitlines() if "exit code 0" in line]
+    assert shown == [
+        "install of Alpha 1.0.0", "enable of Alpha 1.0.0", "enable of Beta 1.0.0", "disable of Alpha 1.0.0",
+        "disable of Beta 1.0.0", "uninstall of Alpha 1.0.0",
+    ]  # fmt: skip
+    assert said.out.splitlines()[-4:] == [
+        "handler: Ready, code 0: Plugin enabled",
+        "extension Alpha: success, code 0: Alpha",
+        "extension Beta: success, code 0: Beta",
+        f"{NAME} 1.0.0: succeeded",
+    ]
+    report = run(*words, "--format", "json").json()
+    assert [one["extension"] for one in report["operations"]] == ["Alpha", "Alpha", "Beta", "Alpha", "Beta", "Alpha"]
+    only_one = {"enable": "[ $ConfigExtensionName = Alpha ] && set -- success 0 x &&" + named}
+    assert run(make(tmp_path, only_one, multi=True), *words[1:], "--wait", "0.2").status == 1
+    assert "which the handler does not support" in run(make(tmp_path, {}), *words[1:]).out
+
+
+def test_what_failed_is_told_once(tmp_path: Path, run: Callable[..., Said]) -> None:
+    said = run(make(tmp_path, {"install": "echo no such luck; exit 51"}), "--in", str(tmp_path))
+    lines = said.out.splitlines()
+    assert [line for line in lines if "no such luck" in line] == ["    no such luck"]
+    assert len([line for line in lines if "install ended with exit code 51" in line]) == 1
+    assert "[stderr]" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{'a': 1}", "they are not JSON"),
+        (b"", "they are not JSON"),
+        (b"[1]", "they are no JSON object"),
+        (b'{"a": "\xe9"}', "they are not UTF-8 (byte 7)"),
+        (b'{"a":' * 100_000, "they are not JSON"),
+    ],
+)
+def test_settings_that_are_none_are_told_of(
+    tmp_path: Path, run: Callable[..., Said], content: bytes, told: str
+) -> None:
+    (tmp_path / "settings").write_bytes(content)
+    said = run(make(tmp_path, {}), "--settings", str(tmp_path / "settings"), "--in", str(tmp_path))
+    assert (said.status, said.out, said.err.count("\n")) == (1, "", 1)
+    assert told in said.err
+    assert not list(tmp_path.glob("waagent-extension-*"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda content: content[:200], "it is no zip file, or damaged"),
+        (lambda content: content[:70] + b"\xff\xff" + content[72:], "it is no zip file, or damaged"),
+        (lambda content: b"", "it is no zip file, or damaged"),
+        (lambda content: ENCRYPTED.sub(lambda found: found[1] + b"\1", content), "is encrypted"),
+    ],
+)
+def test_a_damaged_package_is_told_of(
+    tmp_path: Path, run: Callable[..., Said], damage: Callable[[bytes], bytes], told: str
+) -> None:
+    package = Path(make(tmp_path, {}))
+    package.write_bytes(damage(package.read_bytes()))
+    said = run(str(package), "--in", str(tmp_path))
+    assert said.status == 1
+    assert told in said.err + said.out
+    assert "Traceback" not in said.err
 
 
 def test_a_package_that_is_none_is_told_of_in_the_words_of_the_platform(tmp_path: Path, run: Callable[..., Said]) -> None:

@@ -23,7 +23,7 @@ OUTSTANDING: dict[str, frozenset[int]] = {"provisioning": frozenset(), "extensio
 # there is a reason in docs/rationale.md, under these words.
 DEMANDS = (
     4, *range(18, 32), *range(33, 63), *range(66, 76), 86, *range(89, 100), 103, 104, 110, 126, *range(131, 139), 143,
-    148, 149, 155, 156, 157, 161, *range(163, 167), 172,
+    *range(147, 150), 155, 156, 157, 161, *range(163, 167), 172,
 )  # fmt: skip
 REASONS = {
     33: "no metric", 34: "no name server of a second interface", 35: "no secondary address", 36: "no hot-plug",

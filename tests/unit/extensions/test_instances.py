@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.unit.extensions.conftest import Bed, multi, settings, single
+from waagent.extensions.policy import Policy
 from waagent.extensions.steps import Rules
 from waagent.fabric.desired import Handler, Settings
 
@@ -151,7 +152,7 @@ def test_uninstall_disables_every_instance_once(bed: Bed) -> None:
 
 @pytest.mark.row("extensions", 115)
 def test_115_a_denied_handler_shows_every_instance(bed: Bed) -> None:
-    bed.rules = Rules(enabled=False)
+    bed.rules = Rules(policy=Policy("/etc/waagent_policy.json", denied=(NAME,)))
     bed.publish(NAME, "1.0.0", None, MANY)
     bed.process(multi(NAME, "1.0.0", *instances("A", "B")))
     assert [(settings(one)["status"], settings(one)["code"]) for one in bed.entries()] == [("error", 1009)] * 2

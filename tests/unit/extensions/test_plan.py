@@ -57,7 +57,7 @@ def machines(draw: st.DrawFn) -> Observed:
         for one in there:
             state = draw(st.sampled_from((NOT_INSTALLED, INSTALLED, ENABLED, FAILED_UPGRADE)))
             enabled = frozenset(draw(st.lists(st.sampled_from(INSTANCES)))) if state == ENABLED else frozenset()
-            found.append(OnDisk(name, one, state, enabled))
+            found.append(OnDisk(name, one, state, enabled, checked=draw(st.booleans())))
         if len(there) > 1 and draw(st.booleans()):
             codes = {"": "0"} if draw(st.booleans()) else {}
             uninstalled = draw(st.sampled_from(("", "0")))
@@ -158,6 +158,26 @@ def test_a_refused_handler_gets_no_operation(desired: Desired, observed: Observe
     for turn in plan.plan(desired, observed, {name: Refusal("no")}):
         assert (turn.refusal is not None) == (turn.pair.handler.name == name)
         assert turn.refusal is None or turn.operations == ()
+
+
+@profile(max_examples=400, deadline=None)
+@given(wanted(), machines())
+def test_where_signatures_are_required_nothing_runs_unchecked_and_removals_stay(
+    desired: Desired, observed: Observed
+) -> None:
+    turns = plan.plan(desired, observed, signed=lambda handler: True)
+    disk = observed
+    for turn in turns:
+        if turn.pair.key < 0 and turn.pair.handler.state != "enabled":
+            assert turn.operations == plan.turn(turn.pair, disk)
+        for one in turn.operations:
+            here = disk.find(one.handler, one.version)
+            if one.verb in ("install", "update", "enable") and one.version == one.target:
+                assert here is not None and here.checked, one
+            if one.verb == "check":
+                assert here is not None and not here.checked, "once is enough"
+            disk = plan.after(one, disk)
+        disk = plan.after_turn(turn.pair, (), disk)
 
 
 @profile(max_examples=200, deadline=None)

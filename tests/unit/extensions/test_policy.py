@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.extensions.conftest import Bed, settings, single
+from tests.unit.extensions.conftest import Bed, multi, pack, settings, single
 from waagent.extensions import policy
 from waagent.extensions.policy import Policy, PolicyInvalid
 from waagent.extensions.steps import Rules
+from waagent.fabric.desired import Settings
 from waagent.system import System
 
 NAME = "Contoso.Test.Probe"
@@ -38,7 +41,7 @@ def test_107_a_handler_that_is_not_listed_is_not_downloaded(bed: Bed) -> None:
     assert (bed.fetched, bed.ran()) == ([], [])
     entry = bed.entry(NAME)
     assert (entry["status"], entry["code"]) == ("NotReady", 1009)
-    assert PATH in entry["formattedMessage"]["message"]
+    assert f"not in the allow list of {PATH} (extensionPolicies.extensions)" in entry["formattedMessage"]["message"]
     assert (settings(entry)["status"], settings(entry)["code"]) == ("error", 1009)
 
 
@@ -128,6 +131,93 @@ def test_a_policy_in_full() -> None:
     assert policy.parse('{"policyVersion": "0.1", "extensionPolicies": null}', PATH).allows("anything")
 
 
+# -- the deny list -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.row("field-demands", 66, 67)
+@pytest.mark.parametrize(
+    ("entry", "name", "denied"),
+    [
+        ("Contoso.Test.Probe", "Contoso.Test.Probe", True),
+        ("contoso.test.PROBE", "Contoso.Test.Probe", True),
+        ("Contoso.Test.Probe", "Contoso.Test.Probe2", False),
+        ("Contoso.*", "contoso.Test.Probe", True),
+        ("Contoso.Test.*", "Contoso.Test.Probe", True),
+        ("Contoso.*", "Contoso", False),
+        ("Contoso.*", "Contoso2.Test.Probe", False),
+        ("Test.*", "Contoso.Test.Probe", False),
+    ],
+)
+def test_what_an_entry_of_the_deny_list_means(entry: str, name: str, denied: bool) -> None:
+    assert parse(deniedExtensions=["Fabrikam.Other.Thing", entry]).allows(name) is not denied
+
+
+@pytest.mark.parametrize(
+    "entries",
+    ["Contoso.Test.Probe", {"Contoso.Test.Probe": {}}, [1], [None], [""], ["*"], ["Contoso.*.Probe"], ["Contoso*"],
+     [".*"], ["Contoso.Test.Probe "], ["Contoso.Test.Probe\n"], ["Contoso.**"], ["Contoso/Probe"], [["Contoso"]]],
+)  # fmt: skip
+def test_an_entry_that_would_deny_nothing_makes_the_policy_invalid(entries: Any) -> None:
+    with pytest.raises(PolicyInvalid, match=r"extensionPolicies\.deniedExtensions"):
+        parse(deniedExtensions=entries)
+
+
+def test_the_attribute_may_be_absent_empty_or_null() -> None:
+    for document in ({}, {"deniedExtensions": []}, {"deniedExtensions": None}):
+        assert parse(**document).allows(NAME)
+
+
+@pytest.mark.row("field-demands", 66, 67)
+def test_a_denied_handler_is_neither_fetched_nor_removed_though_it_is_in_the_allow_list(bed: Bed) -> None:
+    other = "Contoso.Other.Thing"
+    for name in (NAME, other):
+        bed.publish(name, "1.0.0", {"enable": "status success fine"})
+    listed: dict[str, Any] = {name: {} for name in (NAME, other)}
+    denying = parse(allowListedExtensionsOnly=True, extensions=listed, deniedExtensions=["Contoso.Test.*"])
+    bed.rules = Rules(policy=denying)
+    bed.process(single(NAME), single(other))
+    assert bed.fetched == [f"{other} 1.0.0"]
+    entry = bed.entry(NAME)
+    assert (entry["status"], entry["code"], settings(entry)["code"]) == ("NotReady", 1009, 1009)
+    told = entry["formattedMessage"]["message"]
+    assert f"it is in the deny list of {PATH} (extensionPolicies.deniedExtensions names 'Contoso.Test.*')" in told
+    assert "take it out there" in told
+    bed.rules = Rules()
+    bed.process(single(NAME), single(other))
+    bed.ran()
+    bed.rules = Rules(policy=denying)
+    bed.process(single(NAME, state="uninstall"), single(other))
+    assert {line.split()[1] for line in bed.ran()} == {f"{other}-1.0.0"}
+    assert (bed.entry(NAME)["code"], bed.state(NAME, "1.0.0")) == (1010, "Enabled")
+
+
+@pytest.mark.row("field-demands", 68)
+@pytest.mark.parametrize("by", ["image", "own"])
+def test_either_file_can_deny_and_neither_can_take_it_back(bed: Bed, system: System, by: str) -> None:
+    image, own = system.path(policy.IMAGE_POLICY), system.path(PATH)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    denying = '{"policyVersion": "0.1.0", "extensionPolicies": {"deniedExtensions": ["Contoso.Test.*"]}}'
+    allowing = (
+        '{"policyVersion": "0.1.0", "extensionPolicies": {"allowListedExtensionsOnly": true, "deniedExtensions": [],'
+        f' "extensions": {{"{NAME}": {{}}, "A.B": {{}}}}}}}}'
+    )
+    image.write_text(denying if by == "image" else allowing)
+    own.write_text(allowing if by == "image" else denying)
+    found = policy.in_force(system, PATH)
+    assert found is not None
+    assert [found.allows(name) for name in (NAME, "A.B", "X.Y")] == [False, True, False]
+    bed.publish(NAME, "1.0.0")
+    bed.rules = Rules(policy=found)
+    bed.process(single(NAME))
+    told = bed.entry(NAME)["formattedMessage"]["message"]
+    assert bed.fetched == []
+    assert (policy.IMAGE_POLICY if by == "image" else PATH) in told
+    assert ("cannot be relaxed" in told) == (by == "image")
+
+
+# -- the file ------------------------------------------------------------------------------------------------
+
+
 def test_the_file_is_read_from_the_machine(system: System) -> None:
     assert policy.read(system, PATH) is None
     system.path(PATH).write_bytes(b"\xef\xbb\xbf" + b'{"policyVersion": "0.0.1"}')
@@ -137,7 +227,6 @@ def test_the_file_is_read_from_the_machine(system: System) -> None:
         policy.read(system, PATH)
 
 
-@pytest.mark.row("field-demands", 71)
 @pytest.mark.row("field-demands", 71, 72)
 def test_row_71_user_changes_can_be_denied(bed: Bed) -> None:
     bed.rules = Rules(deny_user_changes=True)
@@ -314,3 +403,171 @@ def test_119_an_openssl_that_knows_no_such_check(bed: Bed, required: bool) -> No
     assert not Path(bed.layout.validated(NAME, "1.0.0")).exists()
     told = bed.entry(NAME)["formattedMessage"]["message"] if required else "".join(summary.notes)
     assert "unknown option -no_check_time" in told
+
+
+REQUIRED = Rules(policy=parse(signatureRequired=True))
+RULE = f"{PATH} (extensionPolicies: signatureRequired) requires a signed package"
+
+
+def refused(bed: Bed) -> str:
+    """What the platform is told of a denial, at both levels."""
+    entry = bed.entry(NAME)
+    assert (entry["status"], entry["code"], settings(entry)["code"]) == ("NotReady", 1009, 1009)
+    told = str(entry["formattedMessage"]["message"])
+    assert settings(entry)["formattedMessage"]["message"] == told
+    assert RULE in told
+    return told
+
+
+@pytest.mark.row("field-demands", 75)
+@needs_openssl
+@pytest.mark.parametrize("differs", ["type", "publisher", "version"])
+@pytest.mark.parametrize("brought", [False, True])
+def test_a_signed_package_of_another_handler_does_not_run(bed: Bed, sign: Any, differs: str, brought: bool) -> None:
+    bed.rules = REQUIRED
+    content = bed.publish(NAME, "1.0.0", top={"signingInfo": {**SIGNING["signingInfo"], differs: "9.9"}})
+    if brought:
+        Path(bed.layout.package(NAME, "1.0.0")).write_bytes(content)
+    bed.process(single(NAME, signature=sign(content)))
+    assert (bed.ran(), bed.fetched == []) == ([], brought)
+    assert f"its signingInfo names {differs} '9.9'" in refused(bed)
+    assert not Path(bed.layout.package(NAME, "1.0.0")).exists()
+    assert sorted(path.name for path in bed.base(NAME, "1.0.0").iterdir()) == ["config", "status"]
+    good = bed.publish(NAME, "1.0.0", {"enable": "status success fine"}, top=SIGNING)
+    bed.process(single(NAME, signature=sign(good)))
+    assert (bed.verbs(), settings(bed.entry(NAME))["status"]) == (["install", "enable"], "success")
+
+
+@pytest.mark.row("field-demands", 75)
+def test_what_the_goal_state_has_no_signature_of_is_not_even_fetched(bed: Bed) -> None:
+    bed.rules = REQUIRED
+    bed.publish(NAME, "1.0.0", top=SIGNING)
+    bed.process(single(NAME))
+    assert (bed.fetched, bed.ran()) == ([], [])
+    assert "the goal state has no signature of this one; nothing was fetched" in refused(bed)
+
+
+@needs_openssl
+def test_a_mark_that_a_package_brings_along_is_none(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0", top=SIGNING, extra={"package_validated": b"."})
+    bed.process(single(NAME))
+    assert bed.verbs() == ["install", "enable"]
+    assert not Path(bed.layout.validated(NAME, "1.0.0")).exists()
+
+
+# -- what was installed before the policy came ---------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(bed: Bed) -> bytes:
+    """The package of a handler that was installed and enabled when nobody asked for signatures."""
+    content = bed.publish(
+        NAME, "1.0.0", {"enable": "date > own-file; status success fine"}, {"supportsMultipleExtensions": True}, SIGNING
+    )
+    bed.process(single(NAME))
+    assert bed.verbs() == ["install", "enable"]
+    bed.fetched.clear()
+    bed.rules = REQUIRED
+    return content
+
+
+@pytest.mark.row("field-demands", 75)
+@needs_openssl
+def test_what_is_installed_is_compared_with_its_signed_package_once(bed: Bed, sign: Any, installed: bytes) -> None:
+    for fetched in ([f"{NAME} 1.0.0"], []):
+        bed.process(single(NAME, signature=sign(installed)))
+        assert (bed.fetched, bed.verbs()) == (fetched, ["enable"])
+        assert settings(bed.entry(NAME))["status"] == "success"
+        bed.fetched.clear()
+    assert Path(bed.layout.validated(NAME, "1.0.0")).exists()
+    assert not list(Path(bed.layout.lib).glob(".*"))
+
+
+@pytest.mark.row("field-demands", 75)
+@needs_openssl
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        ("unsigned", "the goal state has no signature of this one"),
+        ("bad", "its signature is not good"),
+        ("changed", "its bin/enable.sh is not the one that was signed"),
+        ("gone", "its bin/enable.sh is not the one that was signed"),
+        ("manifest", "its HandlerManifest.json is not the one that was signed"),
+        ("elsewhere", "its HandlerManifest.json is not the one that was signed"),
+        ("names", "its signingInfo names version '9'"),
+        ("unreachable", "what is installed cannot be checked"),
+    ],
+)
+def test_what_is_installed_and_is_not_what_was_signed_is_not_enabled(
+    bed: Bed, sign: Any, installed: bytes, case: str, why: str
+) -> None:
+    base = bed.base(NAME, "1.0.0")
+    if case == "changed":
+        (base / "bin/enable.sh").write_text("date > OWN-file; status success fine")
+    elif case == "gone":
+        (base / "bin/enable.sh").unlink()
+    elif case == "manifest":
+        (base / "HandlerManifest.json").write_text((base / "HandlerManifest.json").read_text() + " ")
+    elif case == "elsewhere":  # the signed one lies deeper, and the one that counts is somebody else's
+        archive = zipfile.ZipFile(io.BytesIO(installed))
+        files = {name: archive.read(name) for name in archive.namelist()}
+        files["deep/HandlerManifest.json"] = files.pop("HandlerManifest.json") + b" "
+        bed.publish_raw(NAME, "1.0.0", pack(files))
+    elif case == "names":
+        (base / "HandlerManifest.json").write_text(
+            (base / "HandlerManifest.json").read_text().replace('"version": "1.0.0"', '"version": "9"')
+        )
+        bed.publish_raw(NAME, "1.0.0", pack({
+            path: (base / path).read_bytes() for path in ("HandlerManifest.json", "bin/run.sh", "bin/enable.sh")
+        }))  # fmt: skip
+    elif case == "unreachable":
+        bed.unreachable.add(NAME)
+    content = bed.published[NAME]["1.0.0"]
+    signature = {"unsigned": "", "bad": sign(b"other")}.get(case, sign(content))
+    bed.process(single(NAME, signature=signature))
+    assert bed.ran() == []
+    told = refused(bed)
+    assert why in told
+    assert "1.0.0 stays as it is and is not enabled; remove the extension and add it again, or update it" in told
+    assert bed.state(NAME, "1.0.0") == "Enabled"
+    assert not Path(bed.layout.validated(NAME, "1.0.0")).exists()
+    assert not list(Path(bed.layout.lib).glob(".*"))
+    # It can be removed: removals never carry a signature.
+    bed.process(single(NAME, state="uninstall"))
+    assert (bed.verbs(), bed.entries()) == (["disable", "uninstall"], [])
+    assert not base.exists()
+
+
+@pytest.mark.row("field-demands", 75)
+@needs_openssl
+def test_an_update_to_a_signed_version_is_the_way_out(bed: Bed, sign: Any, installed: bytes) -> None:
+    content = bed.publish(
+        NAME, "1.0.1", {"enable": "status success fine"}, top={"signingInfo": {**SIGNING["signingInfo"], "version": "1.0.1"}}
+    )
+    bed.process(single(NAME, "1.0.1"))
+    assert (bed.ran(), bed.state(NAME, "1.0.0")) == ([], "Enabled")  # the old one is kept for one that may run
+    bed.process(single(NAME, "1.0.1", signature=sign(content)))
+    assert bed.verbs() == ["disable", "update", "uninstall", "install", "enable"]
+    assert bed.entry(NAME)["handlerVersion"] == "1.0.1"
+    assert bed.entry(NAME)["status"] == "Ready"
+
+
+@needs_openssl
+def test_of_several_instances_one_that_is_to_go_is_disabled_and_the_package_is_fetched_once(bed: Bed, sign: Any) -> None:
+    bed.publish(NAME, "1.0.0", None, {"supportsMultipleExtensions": True}, SIGNING)
+    three = [Settings(name, 1) for name in ("A", "B", "C")]
+    bed.process(multi(NAME, "1.0.0", *three))
+    bed.ran()
+    bed.fetched.clear()
+    bed.rules = REQUIRED
+    bed.process(multi(NAME, "1.0.0", Settings("A", 1, "disabled"), *three[1:], signature=sign(b"other")))
+    assert [line.split()[0::3] for line in bed.ran()] == [["disable", "A"]]
+    assert bed.fetched == [f"{NAME} 1.0.0"]
+    assert {settings(one)["code"] for one in bed.entries()} == {1009}
+
+
+@needs_openssl
+def test_without_a_requirement_nothing_is_checked_again(bed: Bed, installed: bytes) -> None:
+    bed.rules = Rules(check_signatures=True, policy=parse(signatureRequired=True, extensions={NAME: {"signatureRequired": False}}))
+    bed.process(single(NAME))
+    assert (bed.fetched, bed.verbs()) == ([], ["enable"])

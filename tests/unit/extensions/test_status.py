@@ -16,6 +16,7 @@ import pytest
 from tests.unit.extensions.conftest import Bed, settings, single
 from waagent.extensions import report, status
 from waagent.extensions.apply import is_processed
+from waagent.extensions.policy import Policy
 from waagent.extensions.steps import Rules
 from waagent.fabric import poll
 from waagent.fabric.desired import Handler
@@ -222,7 +223,7 @@ def test_102_a_malformed_heartbeat(beating: Bed, content: str) -> None:
 
 @pytest.mark.row("extensions", 112)
 def test_112_a_denied_handler_keeps_its_denial_and_tells_the_heartbeat(beating: Bed) -> None:
-    beating.rules = Rules(enabled=False)
+    beating.rules = Rules(policy=Policy("/etc/waagent_policy.json", allowed=frozenset()))
     beating.process(single(NAME), single(OTHER))
     path = Path(beating.layout.heartbeat(NAME, "1.0.0"))
     path.write_text(json.dumps(a_beat("Ready", formattedMessage=message("alive"))))
