@@ -12,6 +12,7 @@ package.py    the .deb, built from this working tree, cached by content
 network.py    two network namespaces: the guest's, and the fabric's with 168.63.129.16
 fabric.py     the simulator in the fabric's namespace
 guest.py      systemd-nspawn: boot, run, reboot, power cut
+scene.py      handlers that can be steered, goal states, and what became of them
 verbs.py      what a test does with any guest: succeed, fail, wait, read, write
 bed.py        all of it together, and the certain way out
 

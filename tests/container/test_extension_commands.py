@@ -67,6 +67,7 @@ def test_a_command_runs_in_a_scope_of_its_own_in_the_slice_of_its_handler(bed: B
 
 
 @pytest.mark.row("field-demands", 161)
+@pytest.mark.row("extensions", 127)
 def test_161_a_handler_survives_the_worker_and_its_result_counts(bed: Bed, machine: Machine) -> None:
     name = "Contoso.Test.Survivor"
     publish(bed, machine, "touch /var/tmp/begun; sleep 8; status success survived", name)
