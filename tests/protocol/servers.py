@@ -52,7 +52,8 @@ class _Quiet(BaseHTTPRequestHandler):
 
 class Storage(_Server):
     """ranges False: it ignores Range; lies True: its 206 begins elsewhere than asked; throttle: Retry-After values;
-    trickle: seconds between the first hundred bytes."""
+    trickle: seconds between the first hundred bytes; digest: the MD5 it tells; stalls: bytes after which the next
+    answers stop until the client has gone."""
 
     def __init__(self, content: bytes, tag: str = "") -> None:
         super().__init__(_StorageHandler)
@@ -60,6 +61,8 @@ class Storage(_Server):
         self.cuts: list[int] = []
         self.ranges, self.lies = True, False
         self.trickle = 0.0
+        self.digest = ""
+        self.stalls: list[int] = []
         self.throttle: list[str] = []
         self.asked: list[dict[str, str]] = []
         self.url = f"http://127.0.0.1:{self.port}/package"
@@ -80,7 +83,15 @@ class _StorageHandler(_Quiet):
         if owner.ranges and "range" in sent and sent.get("if-range", owner.tag) == owner.tag:
             begin = int(sent["range"][len("bytes=") : -1])
         rest = owner.content[begin:]
+        if begin and not rest:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(owner.content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         self.send_response(206 if begin else 200)
+        if owner.digest:
+            self.send_header("x-ms-blob-content-md5" if begin else "Content-MD5", owner.digest)
         self.send_header("Content-Length", str(len(rest)))
         if begin:
             told = begin - 1 if owner.lies else begin
@@ -91,6 +102,13 @@ class _StorageHandler(_Quiet):
         for at in range(100 if owner.trickle else 0):
             self.wfile.write(rest[at : at + 1])
             time.sleep(owner.trickle)
+        if owner.stalls:
+            self.wfile.write(rest[: owner.stalls.pop(0)])
+            self.wfile.flush()
+            self.connection.settimeout(20)
+            self.connection.recv(1)
+            self.close_connection = True
+            return
         cut = owner.cuts.pop(0) if owner.cuts else len(rest)
         self.wfile.write(rest[:cut])
         self.wfile.flush()

@@ -1,12 +1,13 @@
 """Fetch manifests and packages ahead, a few at a time, while earlier handlers have their turn.
 
     ahead = Ahead(system, layout, source, handlers, needed)
-    ahead.release(handler)       the release that was chosen for it; waits; raises ExtensionError
+    ahead.release(handler)       the release that was chosen for it; waits; raises ExtensionError (or what nobody
+                                 foresaw, as trouble() does)
     ahead.settled(handler)       the same without waiting; None when it is not known (yet)
     ahead.trouble(handler)       waits for its package; the ExtensionError if it could not be had, else None
 
 A handler whose manifest or package cannot be fetched keeps only itself waiting. A package lies in its prefetched
-file until packages.place takes it.
+file until packages.place takes it. What nobody foresaw is raised where the handler is waited for.
 
 Source: extensions 6.1, 6.4.
 """
@@ -21,6 +22,7 @@ from waagent.errors import ExtensionError, FabricError, MachineError, SystemRefu
 from waagent.extensions import packages
 from waagent.extensions.layout import Layout
 from waagent.extensions.packages import Release, Source
+from waagent.fabric.arrival import Kept
 from waagent.fabric.desired import Handler
 from waagent.machine.archive import ArchiveInvalid
 from waagent.system import System
@@ -37,6 +39,7 @@ class _Errand:
         self.release: Release | None = None
         self.error: ExtensionError | None = None
         self.trouble: ExtensionError | None = None
+        self.unforeseen: BaseException | None = None
 
 
 class Ahead:
@@ -60,6 +63,8 @@ class Ahead:
         errand = self._errands.get(handler.name)
         if errand is not None:
             errand.chosen.wait()
+            if errand.unforeseen is not None:
+                raise errand.unforeseen
             if errand.release is not None:
                 return errand.release
         told = f"[ExtensionError] the versions of {handler.name} were not looked up to the end"
@@ -72,6 +77,8 @@ class Ahead:
     def trouble(self, handler: Handler) -> ExtensionError | None:
         errand = self._errands[handler.name]
         errand.finished.wait()
+        if errand.unforeseen is not None:
+            raise errand.unforeseen
         return errand.trouble
 
     def _work(self) -> None:
@@ -83,10 +90,13 @@ class Ahead:
             try:
                 errand.release = packages.choose(errand.handler, self._source)
                 errand.chosen.set()
+                packages.forget_others(self._system, self._layout, errand.handler.name, errand.release.version)
                 if errand.release.uris and self._needed(errand.handler.name, errand.release.version):
                     errand.trouble = self._fetch(errand.handler, errand.release)
             except ExtensionError as error:
                 errand.error = error
+            except BaseException as error:  # kept for who waits; the thread goes on to the other errands
+                errand.unforeseen = error
             finally:
                 errand.chosen.set()
                 errand.finished.set()
@@ -101,6 +111,11 @@ class Ahead:
         try:
             self._source.fetch(handler, release, path, accept)
         except (FabricError, MachineError, SystemRefused) as error:
-            self._system.remove(path)
-            return packages.not_downloaded(handler.name, release.version, error)
-        return None
+            trouble = packages.not_downloaded(handler.name, release.version, error)
+        else:
+            return None
+        try:
+            Kept(self._system, path).taken()
+        except SystemRefused:
+            pass  # the next goal state begins with a sweep
+        return trouble

@@ -54,6 +54,10 @@ class Layout:
         """Where a base directory waits to be deleted."""
         return f"{self.lib}/.{name}-{version}.stale"
 
+    def replaced(self, name: str, version: str) -> str:
+        """Where a base directory waits until the fresh one has its place; it comes back if that never happens."""
+        return f"{self.lib}/.{name}-{version}.replaced"
+
     def config(self, name: str, version: str) -> str:
         return f"{self.base(name, version)}/config"
 

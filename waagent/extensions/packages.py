@@ -8,7 +8,11 @@ How documents and files are fetched is given from outside (Source); this room sa
                                                        is tried; raises FabricError when all fail
 
 A package file that already lies in LIB (an image brought it) is used instead and kept; a bad one is deleted. The
-new tree replaces what an earlier attempt left, but keeps config/, status/ and mrseq.
+new tree replaces what an earlier attempt left, but keeps config/, status/ and mrseq. It is on the disk before it
+has its place, so that no state that a power cut leaves speaks of files without content.
+
+What a killed process left is settled by sweep(): the old tree comes back where the new one had not its place yet,
+and a download that can be continued stays.
 
 Source: extensions 6.2, 6.4, 6.5.
 """
@@ -24,11 +28,13 @@ from waagent.errors import ExtensionError, FabricError, MachineError, SystemRefu
 from waagent.extensions import codes
 from waagent.extensions import version as versions
 from waagent.extensions.layout import Layout, split
+from waagent.fabric.arrival import Kept
 from waagent.fabric.desired import Handler
 from waagent.machine.archive import unpack
 from waagent.system import System
 
 KEPT = ("config", "status", "mrseq")
+FILE_MODE = 0o744  # archives do not tell reliably what is a program
 
 
 class Release(NamedTuple):
@@ -48,7 +54,7 @@ def choose(handler: Handler, source: Source) -> Release:
     """The release to install for what the goal state asks. Raises ExtensionError(-1)."""
     try:
         offered = source.releases(handler)
-    except FabricError as error:
+    except (FabricError, SystemRefused) as error:
         raise ExtensionError(
             f"[ExtensionError] the versions of {handler.name} could not be obtained: {error}", handler=handler.name
         ) from error
@@ -85,18 +91,21 @@ def place(
     # What the image brought is kept when it is good. What was fetched has another name, so that it is not taken for
     # the image's should this process be killed now.
     brought, fetched = layout.package(name, version), layout.prefetched(name, version)
+    kept = Kept(system, fetched)
     for archive in (brought, fetched):
         if not system.exists(archive):
             continue
-        keep = False
+        good = False
         try:
             accept(archive)
-            keep = archive == brought
+            good = True
             return signed[0]
         except (MachineError, SystemRefused):
             continue
         finally:
-            if not keep:
+            if archive == fetched:
+                kept.taken()
+            elif not good:
                 system.remove(archive)
     if not release.uris:
         raise ExtensionError(
@@ -109,7 +118,7 @@ def place(
     except (FabricError, MachineError, SystemRefused) as error:
         raise not_downloaded(name, version, error) from error
     finally:
-        system.remove(fetched)
+        kept.taken()
     return signed[0]
 
 
@@ -122,21 +131,28 @@ def not_downloaded(name: str, version: str, error: Exception) -> ExtensionError:
 
 
 def _unpack(system: System, layout: Layout, name: str, version: str, archive: str) -> None:
-    base = layout.base(name, version)
-    fresh, stale = layout.fresh(name, version), layout.stale(name, version)
-    for left in (fresh, stale):
-        system.remove_tree(left)
-    unpack(system, archive, fresh)
+    base, fresh, replaced = layout.base(name, version), layout.fresh(name, version), layout.replaced(name, version)
+    _put_back(system, layout, name, version)
+    system.remove_tree(fresh)
+    unpack(system, archive, fresh, mode=FILE_MODE)
     system.set_mode(fresh, 0o700)
-    if system.is_directory(base):
-        for kept in KEPT:
-            if system.exists(f"{base}/{kept}"):
-                _adopt(str(system.path(f"{base}/{kept}")), str(system.path(f"{fresh}/{kept}")))
-        system.rename(base, stale)
-        system.rename(fresh, base)
-        system.remove_tree(stale)
-    else:
-        system.rename(fresh, base)
+    there = system.is_directory(base)
+    for kept in KEPT if there else ():
+        if system.exists(f"{base}/{kept}"):
+            _adopt(str(system.path(f"{base}/{kept}")), str(system.path(f"{fresh}/{kept}")))
+    system.sync_tree(fresh)
+    if there:
+        system.rename(base, replaced)
+    system.rename(fresh, base)
+    system.remove_tree(replaced)
+
+
+def _put_back(system: System, layout: Layout, name: str, version: str) -> None:
+    """Settle a replacement that was interrupted: the new tree if it has its place, else the old one."""
+    base, replaced = layout.base(name, version), layout.replaced(name, version)
+    if system.exists(replaced) and not system.exists(base):
+        system.rename(replaced, base)
+    system.remove_tree(replaced)
 
 
 def _adopt(old: str, new: str) -> None:
@@ -150,10 +166,37 @@ def _adopt(old: str, new: str) -> None:
         raise MachineError(f"cannot keep {old} for the new package: {error}") from error
 
 
-def sweep(system: System, layout: Layout) -> None:
-    """Remove what a killed process left: trees half unpacked or half deleted, packages fetched ahead."""
+def forget_others(system: System, layout: Layout, name: str, version: str) -> None:
+    """Remove what has begun to arrive of other versions of the handler: this one is wanted now."""
     for file in system.listing(layout.lib):
-        stem, _, kind = file[: -len(".part")].rpartition(".") if file.endswith(".part") else file.rpartition(".")
-        left = kind in ("fresh", "stale", "fetched") and file.startswith(".") and split(stem[1:]) is not None
-        if left or (file.startswith("..") and kind == "new" and ".fresh." in file):
+        found = _left_over(file)
+        if found is not None and found[2] == "part" and found[0] == name and found[1] != version:
+            Kept(system, layout.prefetched(*found[:2])).drop()
+
+
+def sweep(system: System, layout: Layout) -> None:
+    """Settle what a killed process left: trees half unpacked, half replaced or half deleted, and downloads."""
+    for file in system.listing(layout.lib):
+        if file.startswith("..") and file.endswith(".new") and ".fresh." in file:
             system.remove_tree(f"{layout.lib}/{file}")
+        found = _left_over(file)
+        if found is None:
+            continue
+        name, version, kind = found
+        if kind in ("fresh", "stale"):
+            system.remove_tree(f"{layout.lib}/{file}")
+        elif kind == "replaced":
+            _put_back(system, layout, name, version)
+        else:
+            Kept(system, layout.prefetched(name, version)).settle()
+
+
+def _left_over(file: str) -> tuple[str, str, str] | None:
+    """Name, version and kind of something that only a killed process leaves."""
+    stem, _, kind = file.rpartition(".")
+    if kind in ("part", "origin") and stem.endswith(".fetched"):
+        stem = stem[: -len(".fetched")]
+    elif kind not in ("fresh", "stale", "replaced", "fetched"):
+        return None
+    parts = split(stem[1:]) if stem.startswith(".") else None
+    return (*parts, kind) if parts is not None else None

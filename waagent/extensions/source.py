@@ -1,6 +1,7 @@
 """Manifests and packages from the internet or through the host, for packages.py.
 
 A package that was fetched and turns out bad counts as one that its location does not have: the others are tried.
+One that was put together from pieces is fetched as a whole before that.
 Five minutes in all, then no further location is begun.
 
 Source: extensions 6.1, 6.3, 6.4.
@@ -42,6 +43,7 @@ class FabricSource:
         left = list(release.uris)
         until = self._system.clock.monotonic() + TOTAL
         last: Exception | None = None
+        repeated: set[str] = set()  # locations whose pieces did not fit together
         what = f"the package of {handler.name} {release.version}"
         while left and self._system.clock.monotonic() < until:
             found = self._artifacts.download(
@@ -56,6 +58,9 @@ class FabricSource:
                 return
             except MachineError as error:
                 last = error
-                left.remove(found.uri)
+                if found.pieced and found.uri not in repeated:
+                    repeated.add(found.uri)
+                else:
+                    left.remove(found.uri)
         told = f"what {len(release.uris)} locations gave is bad; the last: {last}"
         raise FabricUnreachable(f"cannot use {what}: {told}")

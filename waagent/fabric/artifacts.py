@@ -26,6 +26,7 @@ import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import FabricError, FabricRejected, FabricUnreachable, SystemRefused
+from waagent.fabric.arrival import Afresh, Arrival, Kept
 from waagent.fabric.internet import DOCUMENT_LIMIT, TOTAL
 from waagent.fabric.retry import LATER
 from waagent.system.effects import Effect
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
     from waagent.fabric.internet import Internet
     from waagent.system import System
 
-    Body = io.BytesIO | io.BufferedRandom
-
 DIRECT, HOST = "direct", "host"
 CHANNEL = "/run/waagent/download-channel"
 
@@ -50,8 +49,11 @@ ROUNDS = 6
 
 
 class Found(NamedTuple):
+    """pieced: whether it was put together from more than one answer."""
+
     uri: str
     body: bytes
+    pieced: bool = False
 
 
 class _Wanted(NamedTuple):
@@ -91,7 +93,7 @@ class Artifacts:
     ) -> Found:
         """Into memory, within `total` seconds."""
         collected = io.BytesIO()
-        uri = self._walk(list(uris), collected, _Wanted(what, limit, verify, total=total))
+        uri = self._walk(list(uris), Arrival(collected), _Wanted(what, limit, verify, total=total))
         return Found(uri, collected.getvalue())
 
     def download(
@@ -104,45 +106,43 @@ class Artifacts:
         manifest_url: str = "",
         what: str = "the package",
     ) -> Found:
-        """Into the file `path` (mode 0600), streaming. Raises SystemRefused when the disk does not take it."""
-        self.system.unforeseeable(f"download of {what}")
-        partial = f"{path}.part"
-        real = str(self.system.path(partial))
-        try:
-            descriptor = os.open(real, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with open(descriptor, "w+b") as file:
-                most = self._limit(os.path.dirname(real), limit)
-                uri = self._walk(list(uris), file, _Wanted(what, most, verify, manifest_url))
-                size = file.seek(0, os.SEEK_END)
-                file.flush()
-                os.fsync(file.fileno())
-            self.system.quietly().rename(partial, path)
-        except OSError as error:
-            self._discard(real)
-            raise SystemRefused(f"cannot store {what} in {path}: {error.strerror or error}", path=path) from error
-        except BaseException:
-            self._discard(real)
-            raise
-        self.system.note(Effect("write", path, note=f"downloaded {size} bytes from {redact(uri)}"))
-        return Found(uri, b"")
+        """Into the file `path` (mode 0600), streaming. Raises SystemRefused when the disk does not take it.
 
-    def _limit(self, directory: str, limit: int) -> int:
-        """Never more than the disk has room for, some of which is left to the machine."""
+        It is not waited for the disk: after a power cut the file may be damaged.
+        """
+        self.system.unforeseeable(f"download of {what}")
+        kept = Kept(self.system, path)
+        real = str(self.system.path(kept.partial))
+        arrival: Arrival | None = None
+        try:
+            descriptor = os.open(real, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with open(descriptor, "r+b") as file:
+                arrival = kept.open(file)
+                most = self._limit(os.path.dirname(real), limit, arrival.size)
+                uri = self._walk(list(uris), arrival, _Wanted(what, most, verify, manifest_url))
+            os.replace(real, str(self.system.path(path)))
+        except OSError as error:
+            kept.drop()
+            raise SystemRefused(f"cannot store {what} in {path}: {error.strerror or error}", path=path) from error
+        except BaseException as error:
+            useful = arrival is not None and arrival.size and arrival.origin.lasts
+            if isinstance(error, FabricRejected) or not useful:
+                kept.drop()
+            raise
+        self.system.note(Effect("write", path, note=f"downloaded {arrival.size} bytes from {redact(uri)}"))
+        return Found(uri, b"", arrival.pieced)
+
+    def _limit(self, directory: str, limit: int, there: int) -> int:
+        """Never more than the disk has room for, some of which is left to the machine; `there`: bytes it has."""
         place = os.statvfs(directory)
-        room = max(place.f_bavail * place.f_frsize - RESERVE, 0)
+        room = max(place.f_bavail * place.f_frsize - RESERVE, 0) + there
         if room < min(limit, SCARCE):
             self.note(f"at most {room} bytes fit on the disk of {directory}")
         return min(limit, room)
 
-    def _discard(self, real: str) -> None:
-        try:
-            os.unlink(real)
-        except OSError:
-            return
-
     # -- the walk --------------------------------------------------------------------------------------------
 
-    def _walk(self, uris: list[str], into: Body, wanted: _Wanted) -> str:
+    def _walk(self, uris: list[str], arrival: Arrival, wanted: _Wanted) -> str:
         """The location that worked."""
         what = wanted.what
         if not uris:
@@ -150,6 +150,7 @@ class Artifacts:
         clock = self.system.clock
         began = clock.monotonic()
         self._shuffle(uris)
+        uris.sort(key=arrival.begun, reverse=True)
         channels = (DIRECT,) if self.plugin is None else (DIRECT, HOST)
         possible = {(uri, channel) for uri in uris if _is_url(uri) for channel in channels}
         failures: dict[tuple[str, str], FabricError] = {
@@ -160,13 +161,11 @@ class Artifacts:
         waits = (2, 3)
         for _ in range(ROUNDS):
             for uri in uris:
-                for channel in self._channels():
+                for channel in (DIRECT, HOST) if arrival.begun(uri) else self._channels():
                     if (uri, channel) not in possible:
                         continue
-                    into.seek(0)
-                    into.truncate()
                     try:
-                        self._attempt(uri, channel, into, wanted, wanted.total - (clock.monotonic() - began))
+                        self._attempt(uri, channel, arrival, wanted, wanted.total - (clock.monotonic() - began))
                     except FabricRejected as error:
                         failures[uri, channel] = error
                         possible.discard((uri, channel))
@@ -186,18 +185,22 @@ class Artifacts:
             waits = (waits[1], waits[0] + waits[1])
         raise self._failed(what, uris, failures, FabricUnreachable)
 
-    def _attempt(self, uri: str, channel: str, into: Body, wanted: _Wanted, left: float) -> None:
+    def _attempt(self, uri: str, channel: str, arrival: Arrival, wanted: _Wanted, left: float) -> None:
         if channel == HOST and self.plugin is not None:
-            self.plugin.artifact(
+            sink = Afresh(arrival)
+            taken = self.plugin.artifact(
                 uri,
                 limit=wanted.limit,
-                into=into,
+                into=sink,
                 verify=wanted.verify,
                 manifest_url=wanted.manifest_url,
                 timeout=left,
             )
+            damage = sink.ended(uri, taken.headers)
+            if damage:
+                raise FabricUnreachable(f"GET {redact(uri)} through the host plugin: {damage}")
             return
-        answer = self.internet.request("GET", uri, into=into, limit=wanted.limit, timeout=left)
+        answer = self.internet.request("GET", uri, into=arrival, limit=wanted.limit, timeout=left)
         if answer.status != 200:
             kind = FabricUnreachable if answer.status in LATER else FabricRejected
             told = redact_text(" ".join(answer.body.decode("utf-8", "replace").split())[:200])
@@ -220,8 +223,11 @@ class Artifacts:
         if channel == self._remembered():
             return
         quiet = self.system.quietly()
-        quiet.make_directory(os.path.dirname(CHANNEL))
-        quiet.write(CHANNEL, f"{channel}\n")
+        try:
+            quiet.make_directory(os.path.dirname(CHANNEL))
+            quiet.write(CHANNEL, f"{channel}\n")
+        except SystemRefused:
+            pass  # the next one begins with the other channel, which costs it one attempt
 
     def _failed(
         self,

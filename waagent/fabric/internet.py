@@ -3,14 +3,17 @@
     internet = Internet(clock, host=config.text("HttpProxy.Host"), port=config.integer("HttpProxy.Port"),
                         environment=os.environ)
     answer = internet.request("GET", url)            answer.status, answer.body, answer.retry_after
-    answer = internet.request("GET", url, into=file)  the body of a 200 goes to the file, from its beginning
+    answer = internet.request("GET", url, into=file)  the body of a 200 goes to the file, from its beginning;
+                                                     into=Arrival: after what it holds already of the same version
 
 The proxy is the one that proxies.py chooses, with its user and password; certificates are checked by the system's
 store; redirects are not followed; a body is limited in size and in time. requests is imported with the first
 request, or on the side after prepare().
 
 A download that breaks off is continued at once where it ended (Range, If-Range) when the server gave a strong ETag,
-as long as every try brings some more of it; a server that has another version by now sends the whole again.
+as long as every try brings some more of it; a server that has another version by now sends the whole again. Where
+the storage tells the MD5 of a blob, what has arrived must have it. Threads may share an Internet: each has
+connections of its own.
 
 Source: wire-protocol 7.1, 7.2, 7.5; RFC 9110 13.1.5, 14.
 """
@@ -18,12 +21,14 @@ Source: wire-protocol 7.1, 7.2, 7.5; RFC 9110 13.1.5, 14.
 from __future__ import annotations
 
 import io
+import threading
 from http.client import HTTPException
 from typing import TYPE_CHECKING, NamedTuple, Optional
 
 from waagent import __version__
 from waagent.errors import FabricRejected, FabricUnreachable
 from waagent.fabric import proxies, retry
+from waagent.fabric.arrival import Arrival, Origin, origin_of
 from waagent.system.redact import redact, redact_text
 
 if TYPE_CHECKING:
@@ -31,9 +36,8 @@ if TYPE_CHECKING:
 
     import requests
 
+    from waagent.fabric.arrival import Body
     from waagent.system import Clock
-
-    Body = io.BytesIO | io.BufferedRandom
 
 DOCUMENT_LIMIT = 16 * 1024 * 1024
 TOTAL = 300.0
@@ -67,12 +71,10 @@ class Internet:
         self.clock, self._host, self._port = clock, host, port
         self._environment = environment or {}
         self._authorities = authorities
-        self._session: requests.Session | None = None
+        self._mine = threading.local()
 
     def prepare(self) -> None:
         """Begin to load what the first request needs, while this process waits for something else."""
-        import threading
-
         threading.Thread(target=__import__, args=("requests",), daemon=True).start()
 
     def request(
@@ -82,21 +84,20 @@ class Internet:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         *,
-        into: Body | None = None,
+        into: Body | Arrival | None = None,
         limit: int = DOCUMENT_LIMIT,
         timeout: float = TOTAL,
     ) -> Answer:
         """Raises FabricUnreachable or FabricRejected; OSError comes from `into` alone."""
-        transfer = _Transfer(self.clock, method, url, into if into is not None else io.BytesIO(), limit, timeout)
+        memory = io.BytesIO()
+        arrival = into if isinstance(into, Arrival) else Arrival(memory if into is None else into)
+        transfer = _Transfer(self.clock, method, url, arrival, limit, timeout)
         for _ in range(CONTINUATIONS):
-            sent = {"User-Agent": f"waagent/{__version__}", **(headers or {}), **transfer.continuing()}
+            sent = {"User-Agent": f"waagent/{__version__}", **(headers or {}), **arrival.continuing(url)}
             status, retry_after, told = self._exchange(transfer, sent, body)
             if status:
-                collected = (
-                    transfer.into.getvalue() if into is None and isinstance(transfer.into, io.BytesIO) else b""
-                )
-                return Answer(status, told or collected, retry_after)
-        raise transfer.unreachable(f"broke off {CONTINUATIONS} times, {transfer.size} bytes so far")
+                return Answer(status, told or memory.getvalue(), retry_after)
+        raise transfer.unreachable(f"broke off {CONTINUATIONS} times, {arrival.size} bytes so far")
 
     def _exchange(
         self, transfer: _Transfer, sent: dict[str, str], body: bytes | None
@@ -116,15 +117,19 @@ class Internet:
                 stream=True,
             ) as answer:
                 retry_after = retry.asked_pause(answer.headers.get("Retry-After"), self.clock.now())
-                if answer.status_code == 206 and transfer.fits(answer):
+                status, arrival = answer.status_code, transfer.arrival
+                if status == 206 and arrival.fits(answer.headers):
+                    arrival.pieced = True
                     return (200 if transfer.take(answer) else 0), None, b""
-                if answer.status_code in (206, 416) and transfer.size:
-                    transfer.restart()
+                if status == 416 and arrival.complete(answer.headers):
+                    return (200 if transfer.intact() else 0), None, b""
+                if status in (206, 416) and arrival.size:
+                    arrival.restart()
                     return 0, None, b""
-                if answer.status_code not in (200, 201, 202):
-                    return answer.status_code, retry_after, next(answer.iter_content(4096), b"")
-                transfer.restart(answer)
-                return (answer.status_code if transfer.take(answer) else 0), retry_after, b""
+                if status not in (200, 201, 202):
+                    return status, retry_after, next(answer.iter_content(4096), b"")
+                arrival.restart(origin_of(transfer.url, answer.headers) if transfer.method == "GET" else Origin())
+                return (status if transfer.take(answer) else 0), retry_after, b""
         except requests.RequestException as error:
             raise self._failure(transfer, error) from error
 
@@ -138,14 +143,15 @@ class Internet:
         return transfer.unreachable(reason)
 
     def _open(self) -> requests.Session:
-        if self._session is None:
+        session: requests.Session | None = getattr(self._mine, "session", None)
+        if session is None:
             import requests
 
-            self._session = requests.Session()
-            self._session.trust_env = False  # neither the environment's proxies nor .netrc: proxies.py decides
-            self._session.headers["Accept-Encoding"] = "identity"
-            self._session.verify = self._authorities or True
-        return self._session
+            self._mine.session = session = requests.Session()
+            session.trust_env = False  # neither the environment's proxies nor .netrc: proxies.py decides
+            session.headers["Accept-Encoding"] = "identity"
+            session.verify = self._authorities or True
+        return session
 
     def _proxies(self, url: str) -> dict[str, str]:
         proxy = proxies.choose(url, self._host, self._port, self._environment)
@@ -153,46 +159,20 @@ class Internet:
 
 
 class _Transfer:
-    """One body on its way into a file: how much of which version has arrived."""
+    """One body on its way, within a size and a time."""
 
-    def __init__(self, clock: Clock, method: str, url: str, into: Body, limit: int, timeout: float) -> None:
-        self.method, self.url, self.into, self.limit = method, url, into, limit
+    def __init__(self, clock: Clock, method: str, url: str, arrival: Arrival, limit: int, timeout: float) -> None:
+        self.method, self.url, self.arrival, self.limit = method, url, arrival, limit
         self.shown = redact(url)
         self._monotonic = clock.monotonic
         self._deadline = clock.monotonic() + timeout
-        self.size, self._total, self._tag = 0, -1, ""
-
-    def continuing(self) -> dict[str, str]:
-        """The headers that ask for the rest of what has begun to arrive."""
-        return {"Range": f"bytes={self.size}-", "If-Range": self._tag} if self.size else {}
-
-    def restart(self, answer: requests.Response | None = None) -> None:
-        """Forget what has arrived; with an answer, remember which version it brings."""
-        self.into.seek(0)
-        self.into.truncate()
-        self.size, self._total, self._tag = 0, -1, ""
-        if answer is not None:
-            announced = answer.headers.get("Content-Length", "")
-            if announced.isdecimal() and not answer.headers.get("Content-Encoding"):
-                self._total = int(announced)
-            tag = answer.headers.get("ETag", "")
-            ranges = answer.headers.get("Accept-Ranges", "bytes").strip().lower() == "bytes"
-            if self.method == "GET" and ranges and len(tag) > 2 and tag.startswith('"') and tag.endswith('"'):
-                self._tag = tag
-
-    def fits(self, answer: requests.Response) -> bool:
-        """Whether a 206 brings what comes next of the version that has begun to arrive."""
-        unit, _, span = answer.headers.get("Content-Range", "").partition(" ")
-        where, _, total = span.partition("/")
-        same = answer.headers.get("ETag", self._tag) == self._tag
-        length = total == "*" or self._total < 0 or total == str(self._total)
-        return bool(self.size) and unit == "bytes" and where.startswith(f"{self.size}-") and same and length
 
     def take(self, answer: requests.Response) -> bool:
-        """Copy the body; false when it broke off after some bytes and can be continued."""
-        if self._total > self.limit:
-            raise self._too_large(f"{self._total} bytes are announced")
-        before, broken, pieces = self.size, "", _pieces(answer)
+        """Copy the body; false when it broke off after some bytes, or is damaged, and can be asked for again."""
+        arrival, total = self.arrival, self.arrival.origin.total
+        if total > self.limit:
+            raise self._too_large(f"{total} bytes are announced")
+        before, broken, pieces = arrival.size, "", _pieces(answer)
         while True:
             try:
                 piece = next(pieces, b"")
@@ -201,18 +181,28 @@ class _Transfer:
                 break
             if not piece:
                 break
-            self.size += len(piece)
-            if self.size > self.limit:
+            if arrival.size + len(piece) > self.limit:
                 raise self._too_large("the answer goes on")
             if self._monotonic() > self._deadline:
-                raise self.unreachable(f"not complete in time, {self.size} bytes so far")
-            self.into.write(piece)
-        if not broken and self._total in (-1, self.size):
-            return True
-        if self._tag and before < self.size < (self._total if self._total >= 0 else self.limit):
+                raise self.unreachable(f"not complete in time, {arrival.size} bytes so far")
+            arrival.write(piece)
+        if not broken and total in (-1, arrival.size):
+            return self.intact()
+        if arrival.origin.continues and before < arrival.size < (total if total >= 0 else self.limit):
             return False
-        of = f" of {self._total}" if self._total >= 0 else ""
-        raise self.unreachable(f"ended after {self.size}{of} bytes" + (f": {broken}" if broken else ""))
+        of = f" of {total}" if total >= 0 else ""
+        raise self.unreachable(f"ended after {arrival.size}{of} bytes" + (f": {broken}" if broken else ""))
+
+    def intact(self) -> bool:
+        """False for what was pieced together and is damaged: it is worth to be fetched as a whole."""
+        damage = self.arrival.damage()
+        if not damage:
+            return True
+        pieced = self.arrival.pieced
+        self.arrival.restart()
+        if pieced:
+            return False
+        raise self.unreachable(damage)
 
     def unreachable(self, what: str) -> FabricUnreachable:
         return FabricUnreachable(f"{self.method} {self.shown}: {what}", url=self.shown)

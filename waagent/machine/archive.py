@@ -1,8 +1,9 @@
 """Zip packages, unpacked so that nothing can happen outside the target.
 
 unpack(system, archive, to) puts the whole tree at `to`, or nothing at all: entries go to a directory beside it
-that is renamed at the end. `to` must not exist. Files get mode 0644, directories 0755; bits in the archive are
-not restored, and times are those of unpacking.
+that is renamed at the end. `to` must not exist. Files get mode 0644 (or `mode`), directories 0755; bits in the
+archive are not restored, and times are those of unpacking. Nothing waits for the disk: whoever writes down that the
+tree is there makes it durable first (System.sync_tree).
 
 Refused, with MachineError: entries that are links or devices, absolute names, drive letters, "..", names over 255
 bytes, encrypted entries, more than 100 000 entries, more than 8 GiB unpacked, more than the file system has room
@@ -40,7 +41,7 @@ class ArchiveInvalid(MachineError):
     reason = "archive invalid"
 
 
-def unpack(system: System, archive: str, to: str, limits: Limits | None = None) -> int:
+def unpack(system: System, archive: str, to: str, limits: Limits | None = None, *, mode: int = 0o644) -> int:
     """Unpack the zip at `archive` to the new directory `to`; both are paths of the machine. Returns its bytes.
 
     Raises ArchiveInvalid for a bad archive and MachineError when the machine refuses (facts: errno).
@@ -61,7 +62,7 @@ def unpack(system: System, archive: str, to: str, limits: Limits | None = None) 
             os.mkdir(temporary)
             written = 0
             for entry in entries:
-                written += _extract(package, entry, temporary, archive, limits.unpacked - written)
+                written += _extract(package, entry, temporary, archive, limits.unpacked - written, mode)
         os.chmod(temporary, 0o755)  # noqa: S103 - as any directory of programs
         os.rename(temporary, target)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -130,7 +131,9 @@ def _objection(entry: zipfile.ZipInfo) -> str:
     return ""
 
 
-def _extract(package: zipfile.ZipFile, entry: zipfile.ZipInfo, root: str, archive: str, room: int) -> int:
+def _extract(
+    package: zipfile.ZipFile, entry: zipfile.ZipInfo, root: str, archive: str, room: int, mode: int
+) -> int:
     """Write one entry below root and return its bytes; never more than `room`, whatever the header says."""
     path = os.path.join(root, *[part for part in entry.filename.split("/") if part not in ("", ".")])
     if entry.is_dir():
@@ -139,7 +142,7 @@ def _extract(package: zipfile.ZipFile, entry: zipfile.ZipInfo, root: str, archiv
     os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
     written = 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with package.open(entry) as source, open(os.open(path, flags, 0o644), "wb") as sink:
+    with package.open(entry) as source, open(os.open(path, flags, 0o600), "wb") as sink:
         while block := source.read(BLOCK):
             written += len(block)
             if written > room:
@@ -147,5 +150,5 @@ def _extract(package: zipfile.ZipFile, entry: zipfile.ZipInfo, root: str, archiv
                     f"cannot unpack {archive}: it holds more bytes than its directory says", archive=archive
                 )
             sink.write(block)
-        os.fchmod(sink.fileno(), 0o644)
+        os.fchmod(sink.fileno(), mode)
     return written

@@ -218,7 +218,11 @@ class System:
             if not self.planning:
                 with _refusal("create directory", path):
                     os.makedirs(os.path.dirname(real), mode=0o755, exist_ok=True)
-                    os.mkdir(real, 0o700)
+                    try:
+                        os.mkdir(real, 0o700)
+                    except FileExistsError:  # another process or thread wants it, too
+                        if not os.path.isdir(real):
+                            raise
                     if owner is not None:
                         os.chown(real, *owner)
                     os.chmod(real, mode)
@@ -274,6 +278,12 @@ class System:
                 os.replace(source, target)
                 files.sync_directory(os.path.dirname(target))
         self._note(Effect("rename", path, note=f"to {to}"))
+
+    def sync_tree(self, path: str) -> None:
+        """Have a directory and all below it on the disk, before something durable speaks of them."""
+        if not self.planning:
+            with _refusal("make durable", path):
+                files.sync_tree(files.under(self.root, path))
 
     def poke(self, path: str, value: str) -> bool:
         """Write a kernel knob (/proc/sys, /sys) in place; false if it already has that value."""

@@ -4,7 +4,8 @@ write_atomic never leaves half a file: temporary file beside the target, fsync, 
 What lies in /run is gone with a power cut anyway and is not synced (a hundred steps would pay a second for it).
 
 A writer that is killed leaves its temporary file, maybe with a secret in it. It holds a lock on it while it lives:
-whoever writes or removes the same file next can tell, and takes away what has none.
+whoever writes or removes the same file next can tell, and takes away what has none. Any number of processes and
+threads may write one file at the same time: each has a temporary file of its own, and the last rename counts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import time
+from _thread import get_native_id  # as threading's, which not every process has loaded
 
 LINKS_FOLLOWED = 40
 
@@ -60,8 +63,7 @@ def write_atomic(
     """
     sweep(path)
     directory, stem = _stem(path)
-    temporary = os.path.join(directory, f"{stem}{os.getpid():x}.new")
-    descriptor = _create_locked(temporary)
+    temporary, descriptor = _create_locked(directory, stem)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(content)
@@ -109,24 +111,24 @@ def _stem(path: str) -> tuple[str, str]:
     return directory, f".{name[:200]}."
 
 
-def _create_locked(temporary: str) -> int:
-    """A descriptor of a new file that sweep leaves alone until it is closed."""
+def _create_locked(directory: str, stem: str) -> tuple[str, int]:
+    """The path and a descriptor of a new file that sweep leaves alone until it is closed.
+
+    Its name is used once: the number of this thread, which no other living one has, and the time.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
+        temporary = os.path.join(directory, f"{stem}{get_native_id():x}{time.monotonic_ns():x}.new")
         try:
             descriptor = os.open(temporary, flags, 0o600)
-        except FileExistsError:  # of a process of the same number, on a file system without locks
-            os.unlink(temporary)
-            descriptor = os.open(temporary, flags, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:  # somebody sweeps, and took it for a left-over in the moment before
-            os.close(descriptor)
+        except FileExistsError:
             continue
-        except OSError:
-            return descriptor
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held by another only while it takes the file for a left-over
+        except OSError:  # a file system without locks, on which nobody sweeps
+            return temporary, descriptor
         if os.fstat(descriptor).st_nlink:
-            return descriptor
+            return temporary, descriptor
         os.close(descriptor)
 
 
@@ -151,6 +153,49 @@ def sync_directory(directory: str) -> None:
         os.fsync(descriptor)
     except OSError:  # file systems that cannot (some FUSE); the rename itself has happened
         pass
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(directory: str) -> None:
+    """Make a directory and all below it survive a power cut. Raises OSError.
+
+    By one call for the file system that it lies on, where there is that call: on ext4 it takes 15 ms for 500 files,
+    and file by file ten times as long, more so on a busy disk.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _sync_file_system(descriptor):
+            return
+    finally:
+        os.close(descriptor)
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            path = os.path.join(folder, name)
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                _sync(path)
+        sync_directory(folder)
+    sync_directory(os.path.dirname(directory))
+
+
+def _sync_file_system(descriptor: int) -> bool:
+    """syncfs(2), which Python does not offer; false where the system has none."""
+    try:
+        import ctypes
+
+        syncfs = ctypes.CDLL(None, use_errno=True).syncfs
+    except (ImportError, OSError, AttributeError):
+        return False
+    if syncfs(descriptor) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+    return True
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

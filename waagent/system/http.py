@@ -77,7 +77,11 @@ class Response:
 
 
 class Http:
-    """A client that keeps one idle connection for each host and port. Not for use by two threads at once."""
+    """A client that keeps one idle connection for each host and port.
+
+    Threads may share it: a connection in use is in nobody else's reach, for it is taken out of the idle ones and
+    put back by one step of the dictionary each. Where two come back, the second is closed.
+    """
 
     def __init__(self, clock: Clock | None = None, *, agent: str = f"waagent/{__version__}") -> None:
         self._monotonic = clock.monotonic if clock is not None else time.monotonic
@@ -129,14 +133,13 @@ class Http:
 
     def close(self) -> None:
         """Close the idle connections."""
-        for connection in self._idle.values():
-            connection.close()
-        self._idle.clear()
+        for place in list(self._idle):
+            connection = self._idle.pop(place, None)
+            if connection is not None:
+                connection.close()
 
     def _keep(self, host: str, port: int, connection: socket.socket, exchange: _Exchange) -> None:
-        if exchange.reusable:
-            self._idle[host, port] = connection
-        else:
+        if not exchange.reusable or self._idle.setdefault((host, port), connection) is not connection:
             connection.close()
 
     def _message(self, lines: list[str], headers: Iterable[tuple[str, str]], body: bytes, url: str) -> bytes:

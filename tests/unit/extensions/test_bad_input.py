@@ -119,22 +119,45 @@ def test_the_log_of_commands_stays_small(tmp_path: Path) -> None:
     assert all(line[4] == " " for line in lines)
 
 
-def test_a_handler_that_fills_its_log_directory(two: Bed) -> None:
-    """LOG is a file system of its own, and full: nobody's status depends on it."""
+@pytest.mark.parametrize("kind", ["blocks", "inodes"])
+def test_a_handler_that_fills_its_log_directory(two: Bed, kind: str) -> None:
+    """LOG is a file system of its own, and full: only who needs a new directory there fails, for as long as that is so."""
     os.makedirs(two.layout.logs, exist_ok=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", two.layout.logs]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=40", "tmpfs", two.layout.logs]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("needs to mount a small file system")
+    own = two.layout.log(NAME)
+    fill = f'yes > "{own}/own.log"' if kind == "blocks" else f'for i in $(seq 99); do touch "{own}/$i.log"; done'
     try:
-        fill = f'yes > "{two.layout.log(NAME)}/own.log"; status success full'
-        two.publish(NAME, "1.0.0", {"enable": fill})
+        two.publish(NAME, "1.0.0", {"enable": f'[ $ConfigSequenceNumber = 2 ] || {{ {fill}; }}; status success full'})
+        (two.base(GOOD, "1.0.0") / "config").mkdir(parents=True)
+        (two.base(GOOD, "1.0.0") / "mrseq").write_text("4")
+        (two.base(GOOD, "1.0.0") / "config/4.settings").write_text("{}")
         summary = two.process(single(NAME), single(GOOD))
         assert settings(two.entry(NAME))["status"] == "success"
-        later = two.process(single(NAME, sequence=1), single(GOOD, sequence=1))
+        if kind == "blocks":  # a directory needs none, and what a command printed is not worth to fail for
+            assert not summary.failed
+            assert good(two)
+        else:
+            assert [fate.label for fate in summary.failed] == [GOOD]
+            entry = two.entry(GOOD)
+            assert (entry["status"], entry["code"]) == ("NotReady", -1)
+            message = entry["formattedMessage"]["message"]
+            assert f"cannot create directory {two.layout.log(GOOD)}: No space left on device; free some space" in message
+        kept = {path: (two.base(GOOD, "1.0.0") / path).read_text() for path in ("mrseq", "config/4.settings")}
+        assert kept == {"mrseq": "4", "config/4.settings": "{}"}
+        again = two.process(single(NAME, sequence=1), single(GOOD, sequence=1))
+        assert [fate.label for fate in again.failed] == ([] if kind == "blocks" else [GOOD])
+        assert two.state(NAME, "1.0.0") == "Enabled"
+        for path in Path(own).glob("*.log"):
+            path.unlink()
+        two.ran()
+        assert not two.process(single(NAME, sequence=2), single(GOOD, sequence=2)).failed
+        ran = [line.split()[0] for line in two.ran() if GOOD in line]
+        assert ran == (["enable"] if kind == "blocks" else ["install", "enable"])
+        assert good(two)
     finally:
         subprocess.run(["umount", two.layout.logs], check=True)
-    assert [fate.label for fate in (*summary.failed, *later.failed)] in ([], [GOOD], [GOOD, GOOD])
-    assert two.state(NAME, "1.0.0") == "Enabled"
 
 
 def test_a_status_file_that_is_not_utf8_hurts_only_its_extension(two: Bed) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
@@ -24,7 +23,7 @@ from waagent.machine.archive import ArchiveInvalid, Limits, unpack
 from waagent.system import System
 from waagent.system.clock import Clock
 
-NAME = "Contoso.Test.Probe"
+NAME, OTHER = "Contoso.Test.Probe", "Contoso.Test.Other"
 
 
 @pytest.mark.row("extensions", 79)
@@ -245,18 +244,6 @@ def test_a_file_where_a_directory_is_needed(here: System) -> None:
     assert "cannot unpack" in refused(here, raw_zip(("a", b"1"), ("a/b", b"2")))
 
 
-@pytest.mark.row("extensions", 85)
-def test_85_a_full_disk(here: System, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full:
-        f_bavail, f_frsize = 1, 4096
-
-    monkeypatch.setattr(os, "statvfs", lambda path: Full)
-    here.path("/p.zip").write_bytes(raw_zip(("a", b"x" * 10_000)))
-    with pytest.raises(MachineError, match="10000 bytes, 4096 are free") as caught:
-        unpack(here, "/p.zip", "/tree")
-    assert caught.value.facts["errno"] == errno.ENOSPC
-
-
 def test_modes_are_plain_and_the_tree_appears_at_once(here: System) -> None:
     here.path("/p.zip").write_bytes(
         raw_zip((entry("bin/x", stat.S_IFREG | 0o4777), b"x"), (entry("d/", stat.S_IFDIR | 0o777), b""))
@@ -398,6 +385,52 @@ def test_row_143_a_network_that_is_down_makes_no_pause(bed: Bed, monkeypatch: py
     assert len(asked) == 3 * downloads.FREE
     assert fetches(bed, single(NAME)) == 1
     assert bed.entry(NAME)["status"] == "Ready"
+
+
+@pytest.mark.row("field-demands", 143)
+def test_row_143_bytes_of_a_day_are_limited_for_each_handler(
+    bed: Bed, clock: Later, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(bed.publish(NAME, "1.0.0", {"install": "exit 3"}))
+    for version_ in ("1.0.1", "1.0.2"):
+        bed.publish_raw(NAME, version_, bed.published[NAME]["1.0.0"])
+    bed.publish(NAME, "1.1.0")
+    bed.publish(OTHER, "1.0.0", {"install": "exit 3"})
+    monkeypatch.setattr(downloads, "DAILY", 3 * size)
+    assert [fetches(bed, single(NAME)) for _ in range(2)] == [1, 1]
+    clock.ahead += 3600
+    assert [fetches(bed, single(NAME, number)) for number in ("1.0.1", "1.0.2", "1.0.1")] == [1, 1, 0]
+    message = bed.entry(NAME)["formattedMessage"]["message"]
+    assert f"is one of those of which {4 * size} bytes were fetched within a day" in message
+    assert "install ended with exit code 3" in message
+    assert f"waagent extensions retry {NAME}" in message
+    assert fetches(bed, single(OTHER)) == 1  # another handler is not to blame
+    clock.ahead += downloads.FORGOTTEN - 3600 - 60  # the first two lie almost a day back
+    assert fetches(bed, single(NAME, "1.0.1")) == 0
+    clock.ahead += 61
+    assert fetches(bed, single(NAME, "1.0.1")) == 1
+    assert fetches(bed, single(NAME, "1.0.2")) == 0
+    assert fetches(bed, single(NAME, "1.0.2"), only=NAME) == 1
+    assert [fetches(bed, single(NAME, "1.0.2")) for _ in range(3)] == [1, 1, 0]
+    assert fetches(bed, single(NAME, "1.1.0")) == 1  # it may be the repair
+    assert bed.entry(NAME)["status"] == "Ready"
+    assert not [key for key in downloads_of(bed) if NAME in key]
+
+
+@pytest.mark.row("field-demands", 143)
+def test_row_143_the_bytes_of_every_location_count(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bed.publish_raw(NAME, "1.0.0", b"no archive")
+    fetch = bed.fetch
+
+    def twice(handler: Handler, release: Release, zip_path: str, accept: Callable[[], None]) -> None:
+        with pytest.raises(FabricUnreachable):
+            fetch(handler, release, zip_path, accept)
+        fetch(handler, release, zip_path, accept)
+
+    monkeypatch.setattr(bed, "fetch", twice)
+    monkeypatch.setattr(downloads, "DAILY", 2 * len(b"no archive"))
+    assert (fetches(bed, single(NAME)), downloads_of(bed)) == (2, {f"{NAME} 1.0.0": 1})
+    assert fetches(bed, single(NAME)) == 0
 
 
 @pytest.mark.row("field-demands", 143)

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,30 @@ def test_a_directory_of_names_that_do_not_come_again_is_swept_as_a_whole(system:
         (Path(system.path("/srv")) / name).write_text("")
     files.sweep_directory(str(system.path("/srv")))
     assert system.listing("/srv") == [".bashrc.new", ".d.zz.new", "a.json", "c.3.new"]
+
+
+def test_threads_write_one_file_and_make_one_directory_at_the_same_time(system: System) -> None:
+    """Each write is a whole one, whoever sweeps meanwhile, and nothing is left of any."""
+    begin = threading.Barrier(8)
+    raised: list[BaseException] = []
+
+    def work(number: int) -> None:
+        begin.wait()
+        try:
+            for turn in range(150):
+                system.make_directory(f"/srv/{turn}")
+                system.write("/srv/0/x", f"{number} {turn} " + "x" * number * 100, durable=False)
+                assert system.read_text("/srv/0/x").count(" ") == 2
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    assert system.listing("/srv/0") == ["x"]
 
 
 def test_a_missing_directory_is_told(system: System) -> None:

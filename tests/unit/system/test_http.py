@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -158,6 +160,47 @@ def test_a_kept_connection_that_dies_with_the_request_is_tried_once_more(peer: P
     assert http.request("GET", peer.url()).body == b"1"
     assert http.request("GET", peer.url()).body == b"1"
     assert (peer.connections, len(peer.requests)) == (2, 3)
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the target that was asked for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+    def do_GET(self) -> None:
+        body = self.path.encode()
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+def test_threads_that_share_a_client_get_their_own_answers_and_lose_no_connection(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    http, right, begin = Http(), [0] * 4, threading.Barrier(4)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def work(number: int) -> None:
+        begin.wait()
+        for turn in range(100):
+            target = f"/{number}/{turn}"
+            answer = http.request("GET", f"http://127.0.0.1:{server.server_port}{target}")
+            right[number] += answer.body == target.encode()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    http.close()
+    server.shutdown()
+    server.server_close()
+    assert right == [100] * 4
+    gc.collect()
+    assert not [one for one in recwarn if issubclass(one.category, ResourceWarning)], "a connection was lost open"
 
 
 def test_no_answer_on_a_new_connection_is_unreachable(peer: Peer) -> None:
