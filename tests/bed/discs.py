@@ -3,7 +3,8 @@
     dvd(path, document, kind)       the provisioning disc: "udf" (with ISO 9660 beside it, as the platform's) or
                                     "iso9660" alone
     blank(path, size)               nothing on it
-    platform(path, size)            as the platform delivers a resource disk: MBR, one NTFS partition, its warning
+    platform(path, size)            as the platform delivers a resource disk: MBR, one NTFS partition, its warning;
+                                    files and label make of it what an owner has used, or brought along
     large(path, size)               as it delivers one above 2 TiB: GPT, a reserved partition, one with NTFS
     data(path, size, files)         an owner's: MBR, one ext4 partition with these files
     vmm(path)                       the disc of System Center VMM, whose installer writes /run/vmm-installer
@@ -38,28 +39,24 @@ def blank(path: Path, size: int) -> Path:
     return path
 
 
-def platform(path: Path, size: int) -> Path:
+WARNING = {"DATALOSS_WARNING_README.txt": "WARNING: THIS IS A TEMPORARY DISK.\r\n"}
+LABEL = "Temporary Storage"
+
+
+def platform(path: Path, size: int, files: Mapping[str, str] = WARNING, label: str = LABEL) -> Path:
     blank(path, size)
     _partition(path, "7")
-    part = blank(path.with_suffix(".part"), size - START)
-    _run("mkntfs", "--quiet", "--fast", "--force", "--label", "Temporary Storage", str(part))
-    warning = path.with_suffix(".txt")
-    warning.write_text("WARNING: THIS IS A TEMPORARY DISK.\r\n", encoding="ascii")
-    _run("ntfscp", "--quiet", str(part), str(warning), "DATALOSS_WARNING_README.txt")
-    _put(path, part)
-    warning.unlink()
+    _put(path, _ntfs(path, size - START, files, label))
     return path
 
 
-def large(path: Path, size: int) -> Path:
+def large(path: Path, size: int, files: Mapping[str, str] = WARNING) -> Path:
     blank(path, size)
     reserved, basic = "E3C9E316-0B5C-4DB8-817D-F92DF00215AE", "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
     layout = f"label: gpt\nsize=16MiB, type={reserved}\ntype={basic}\n"
     _run("sfdisk", "--quiet", str(path), stdin=layout)
     start = START + 16 * MIB
-    part = blank(path.with_suffix(".part"), size - start - MIB)
-    _run("mkntfs", "--quiet", "--fast", "--force", "--label", "Temporary Storage", str(part))
-    _put(path, part, start)
+    _put(path, _ntfs(path, size - start - MIB, files, LABEL), start)
     return path
 
 
@@ -90,6 +87,16 @@ def unknown(path: Path, size: int) -> Path:
         disk.seek(START)
         disk.write(b"what an owner's database wrote here\n" * 2000)
     return path
+
+
+def _ntfs(path: Path, size: int, files: Mapping[str, str], label: str) -> Path:
+    part, file = blank(path.with_suffix(".part"), size), path.with_suffix(".txt")
+    _run("mkntfs", "--quiet", "--fast", "--force", "--label", label, str(part))
+    for name, content in files.items():
+        file.write_text(content, encoding="utf-8")
+        _run("ntfscp", "--quiet", str(part), str(file), name)
+        file.unlink()
+    return part
 
 
 def _partition(path: Path, kind: str) -> None:

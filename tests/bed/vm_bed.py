@@ -35,11 +35,11 @@ HOST_NAME = "vm-bed"
 class VmBed(Bed):
     guest: VirtualMachine  # type: ignore[assignment]
 
-    def __init__(self, wire_server: str = WIRE_SERVER, options: Sequence[str] = ()) -> None:
-        """`options` are more words for the DHCP server."""
+    def __init__(self, wire_server: str = WIRE_SERVER, told: Optional[Sequence[str]] = None) -> None:
+        """`told` is what the DHCP server tells, in the words of dnsmasq; None: option 245 and no more."""
         super().__init__()
         self.wire_server = wire_server
-        self._options = options
+        self._told = [f"--dhcp-option-force=245,{wire_server}"] if told is None else told
 
     def __enter__(self) -> VmBed:
         sweep()
@@ -53,7 +53,7 @@ class VmBed(Bed):
             exits.callback(wire.close)
             wire.open()
             self.fabric = exits.enter_context(Fabric(wire.fabric, self.wire_server))
-            self.dhcp = exits.enter_context(Dhcp(wire, self.directory, self._told()))
+            self.dhcp = exits.enter_context(Dhcp(wire, self.directory, self._told))
             disk = self.directory / "os"
             subprocess.run(["cp", "--sparse=always", "--reflink=auto", str(image), str(disk)], check=True)
             self.vm = VirtualMachine(disk, kernel, wire.in_fabric(), wire.tap, self.token, self.directory)
@@ -61,9 +61,6 @@ class VmBed(Bed):
             exits.callback(self.vm.close)
             self._exits = exits.pop_all()
         return self
-
-    def _told(self) -> list[str]:
-        return [f"--dhcp-option-force=245,{self.wire_server}", *self._options]
 
     def machine(self, media: Optional[str] = "udf", **given: Any) -> Machine:
         given = {"host_name": HOST_NAME, "addresses": [network.GUEST_ADDRESS], **given}

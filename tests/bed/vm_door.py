@@ -1,7 +1,7 @@
 """The host's side of the door (in_vm/door): commands go in, what they printed comes out.
 
     door = Door(socket path)
-    door.wait_for_boot(timeout, alive, other_than="")  -> the id of the boot that greeted
+    door.wait_for_boot(timeout, alive)                  -> the id of the boot that greeted
     door.run(argv, timeout, stdin, alive)               -> (status, out, err); DoorClosed when the guest is gone
 
 `alive()` is asked while waiting: it raises when the machine has ended.
@@ -35,10 +35,10 @@ class Door:
     def close(self) -> None:
         self._socket.close()
 
-    def wait_for_boot(self, timeout: float, alive: Callable[[], None], other_than: str = "") -> str:
-        """Until a system whose boot has another id than that greets."""
+    def wait_for_boot(self, timeout: float, alive: Callable[[], None]) -> str:
+        """Until a system greets."""
         deadline = time.monotonic() + timeout
-        while self.boot in ("", other_than):
+        while not self.boot:
             message = self._next(deadline, alive)
             if message is None:
                 raise DoorClosed(f"no system opens its door within {timeout} s")

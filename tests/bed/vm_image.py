@@ -22,7 +22,8 @@ from bed import cache, tree
 from bed.cache import say
 
 SUITE = "bookworm"
-PACKAGES = ("linux-image-cloud-amd64", "xfsprogs", "btrfs-progs", "cryptsetup-bin", "grub2-common")
+PACKAGES = ("linux-image-cloud-amd64", "xfsprogs", "btrfs-progs", "cryptsetup-bin", "grub2-common",
+            "ntfs-3g", "mdadm", "dosfstools")  # fmt: skip
 SIZE = "3G"
 IN_VM = Path(__file__).resolve().parent / "in_vm"
 PLACES = {
@@ -30,6 +31,7 @@ PLACES = {
     "bed-door.service": ("etc/systemd/system/bed-door.service", 0o644),
     "65-bed.rules": ("etc/udev/rules.d/65-bed.rules", 0o644),
     "99-bed.rules": ("etc/udev/rules.d/99-bed.rules", 0o644),
+    "wait-online.conf": ("etc/systemd/system/systemd-networkd-wait-online.service.d/bed.conf", 0o644),
     "10-eth0.network": ("etc/systemd/network/10-eth0.network", 0o644),
 }
 

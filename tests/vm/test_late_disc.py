@@ -1,4 +1,7 @@
-"""A disc that cannot be read at first, without UDF; and a fabric that is where DHCP says, not at its usual address."""
+"""A disc that cannot be read at first, without UDF; and a fabric that is where DHCP says, not at its usual address.
+
+The machine has little to do afterwards, so its logs are collected below the limits of control groups' second version.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 from bed.vm_bed import VmBed
+from bed.vm_scratch import set_options
 
 from waagent.simulator import Machine
 
@@ -24,7 +28,7 @@ class Late(NamedTuple):
 def late() -> Iterator[Late]:
     with VmBed(wire_server=ELSEWHERE) as bed:
         machine = bed.machine(media=None, host_name="vm-late", user="ada", ssh_keys=[bed.make_key()[1]])
-        bed.vm.write("/etc/waagent.conf.d/50-test.conf", "Provisioning.SshHostKeyPairType=ed25519\n")
+        set_options(bed.vm, "Debug.EnableCgroupV2ResourceLimiting=y", "Debug.LogCollectorInitialDelay=3000")
         bed.vm.boot()
         bed.vm.wait_until_succeeds("grep -q local/provisioning-agent /var/log/waagent.log", timeout=300)
         began = time.monotonic()
@@ -59,3 +63,18 @@ def test_machine_without_a_resource_disk_boots_without_failures(late: Late) -> N
     assert "this VM size has no resource disk" in vm.succeed("waagent status --long")
     assert vm.succeed("hostname") == "vm-late\n"
     assert vm.succeed("systemctl list-units --failed --no-legend") == ""
+
+
+def test_logs_are_collected_with_a_twentieth_of_a_processor(late: Late) -> None:
+    vm = late.bed.vm
+    set_options(vm, "Debug.EnableCgroupV2ResourceLimiting=y", "Debug.LogCollectorInitialDelay=1")
+    vm.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service")
+    vm.succeed("systemd-run --quiet --unit=collect waagent stage periodic --only collect-logs --force")
+    vm.wait_until_succeeds("systemctl is-active collect-logs.scope", timeout=120)
+    group = vm.succeed("systemctl show --property=ControlGroup --value collect-logs.scope").strip()
+    assert group.startswith("/azure.slice/azure-walinuxagent.slice/azure-walinuxagent-logcollector.slice/")
+    assert vm.read(f"/sys/fs/cgroup{group}/cpu.max") == "5000 100000\n"
+    assert vm.read(f"/sys/fs/cgroup{group}/memory.high") == f"{170 * 1024 * 1024}\n"
+    vm.wait_until_succeeds("! systemctl is-active collect.service", timeout=600)
+    assert "collect-logs changed: collected and uploaded" in vm.read("/var/log/waagent.log")
+    assert late.machine.reports.logs is not None and late.machine.reports.logs[1][:2] == b"PK"

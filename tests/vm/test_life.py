@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pytest
 from bed import discs
 from bed.vm_bed import VmBed
+from bed.vm_scratch import POINT, SWAP, exchange, set_options, swap_of
 
 from waagent.simulator import Machine
 
@@ -21,12 +22,7 @@ HANDLERS = Path(__file__).resolve().parents[1] / "data" / "handlers"
 PASSWORD = "Correct-Horse-7-Battery"
 MIB = 1024 * 1024
 DISK = 512 * MIB
-POINT = "/mnt/resource"
-SWAP = f"{POINT}/swapfile"
 WARNING = f"{POINT}/DATALOSS_WARNING_README.txt"
-DROP_IN = "/etc/waagent.conf.d/50-test.conf"
-# An RSA key takes a minute of the emulated processor at worst; swap is small for the same reason.
-OPTIONS = "Provisioning.SshHostKeyPairType=ed25519\nResourceDisk.EnableSwap=y\nResourceDisk.SwapSizeMB={swap}\n"
 # Generous: an emulated processor shares what other tests leave of the real one.
 READY_LIMIT = 480
 CHANGE_LIMIT = 300
@@ -44,7 +40,7 @@ def life() -> Iterator[Life]:
         key, public = bed.make_key()
         machine = bed.machine(host_name="vm-real", user="ada", password=PASSWORD, ssh_keys=[public])
         bed.vm.resource_disk = discs.platform(bed.disk("temporary"), DISK)
-        bed.vm.write(DROP_IN, OPTIONS.format(swap=64))
+        set_options(bed.vm, *swap_of(64))
         bed.vm.boot()
         machine.wait_for("ready", timeout=READY_LIMIT)
         yield Life(bed, machine, key)
@@ -64,14 +60,6 @@ def restarted(life: Life) -> dict[str, dict[str, str]]:
     """After a power cut."""
     life.bed.vm.boot()
     return settled(life)
-
-
-def prepared(life: Life) -> str:
-    """Run the two steps again, as at a boot; what they said in the log (which is silent about what is skipped)."""
-    vm = life.bed.vm
-    before = len(vm.read("/var/log/waagent.log"))
-    vm.run("waagent stage config --only resource-disk --only swap --force", timeout=CHANGE_LIMIT)
-    return vm.read("/var/log/waagent.log")[before:]
 
 
 # -- the first boot --------------------------------------------------------------------------
@@ -191,7 +179,7 @@ def test_restart_changes_nothing(life: Life) -> None:
 @pytest.mark.row("provisioning", 81)
 def test_row_81_power_cut_while_swap_is_made_leaves_a_file_that_is_made_anew(life: Life) -> None:
     vm = life.bed.vm
-    vm.write(DROP_IN, OPTIONS.format(swap=160))
+    set_options(vm, *swap_of(160))
     vm.run("sync")
     vm.slow(4 * MIB)
     vm.succeed("systemd-run --quiet waagent stage config --only swap --force")
@@ -204,123 +192,21 @@ def test_row_81_power_cut_while_swap_is_made_leaves_a_file_that_is_made_anew(lif
     assert vm.read(f"{POINT}/of-the-owner") == "scratch\n"
 
 
-def test_power_cut_while_a_blank_disk_is_formatted_is_made_good_at_the_next_boot(life: Life) -> None:
-    """After a deallocation the platform hands out another disk."""
+def test_power_cut_while_another_disk_is_formatted_is_made_good_at_the_next_boot(life: Life) -> None:
+    """As after a deallocation: the platform hands out another disk, with its NTFS."""
     vm = life.bed.vm
-    vm.succeed(f"swapoff {SWAP} && umount {POINT}")
-    vm.detach()
-    vm.write(DROP_IN, OPTIONS.format(swap=32))
+    set_options(vm, *swap_of(32))
     vm.run("sync")
-    vm.attach(discs.blank(vm.disk.with_name("another"), DISK), slow=128 * 1024)
-    vm.wait_until_succeeds("test -b /dev/disk/azure/resource")
+    exchange(vm, discs.platform(vm.disk.with_name("another"), DISK), slow=128 * 1024)
     vm.succeed("systemd-run --quiet waagent stage config --only resource-disk --force")
     vm.wait_until_succeeds("pgrep -x mkfs.ext4", timeout=CHANGE_LIMIT)
     vm.kill()
     steps = restarted(life)
     assert steps["config/resource-disk"]["message"] == f"made ext4 on /dev/sda1 and mounted it on {POINT}"
     assert vm.exists(WARNING) and not vm.exists(f"{POINT}/of-the-owner")
+    assert vm.succeed("sfdisk --part-type /dev/sda 1").strip() == "83"
     assert vm.succeed(f"stat -c %s:%a {SWAP}") == f"{32 * MIB}:600\n"
     vm.succeed("test ! -e /var/lib/waagent/resource-disk.json")
-
-
-# -- disks of the owner, put in while it runs --------------------------------------------------
-
-
-def swap_disk(life: Life, path: Path) -> None:
-    vm = life.bed.vm
-    vm.run(f"swapoff {SWAP}; umount {POINT}")
-    vm.detach()
-    vm.wait_until_succeeds("test ! -e /dev/disk/azure/resource")
-    vm.attach(path)
-    vm.wait_until_succeeds("test -b /dev/disk/azure/resource")
-
-
-@pytest.mark.row("provisioning", 73)
-def test_row_73_a_disk_with_files_is_mounted_as_it_is(life: Life) -> None:
-    vm = life.bed.vm
-    swap_disk(life, discs.data(vm.disk.with_name("data"), 256 * MIB, {"orders": "one\ntwo\n"}))
-    identity = vm.succeed("blkid -o value -s UUID /dev/disk/azure/resource-part1")
-    assert f"mounted /dev/sda1 (ext4) on {POINT}" in prepared(life)
-    assert vm.read(f"{POINT}/orders") == "one\ntwo\n"
-    assert vm.succeed("blkid -o value -s UUID /dev/disk/azure/resource-part1") == identity
-
-
-def test_a_disk_with_data_that_nobody_knows_is_left_alone(life: Life) -> None:
-    vm = life.bed.vm
-    path = discs.unknown(vm.disk.with_name("unknown"), 64 * MIB)
-    before = path.read_bytes()
-    swap_disk(life, path)
-    assert "data of its owner may be there, so it is left as it is" in prepared(life)
-    assert not vm.exists(SWAP) and vm.succeed("swapon --show=NAME --noheadings") == ""
-    vm.run("sync")
-    assert path.read_bytes() == before
-
-
-@pytest.mark.row("provisioning", 84)
-@pytest.mark.parametrize(("filesystem", "size"), [("xfs", 512), ("btrfs", 512)])
-def test_row_84_other_file_systems_are_made_and_hold_swap(life: Life, filesystem: str, size: int) -> None:
-    vm = life.bed.vm
-    vm.write(DROP_IN, OPTIONS.format(swap=32) + f"ResourceDisk.Filesystem={filesystem}\n")
-    swap_disk(life, discs.blank(vm.disk.with_name(filesystem), size * MIB))
-    said = prepared(life)
-    assert f"made {filesystem} on /dev/sda1 and mounted it" in said
-    assert f"{SWAP} is in use, 32 MiB" in said
-    assert vm.succeed("swapon --show=NAME --noheadings") == f"{SWAP}\n"
-
-
-@pytest.mark.row("provisioning", 80)
-def test_row_80_swap_that_does_not_fit_is_refused(life: Life) -> None:
-    life.bed.vm.write(DROP_IN, OPTIONS.format(swap=4096) + "ResourceDisk.Filesystem=btrfs\n")
-    assert "it would take 4096 MiB" in prepared(life)
-    assert not life.bed.vm.exists(SWAP)
-
-
-@pytest.mark.row("provisioning", 70)
-def test_row_72_the_platform_s_layout_of_a_large_disk_becomes_one_partition(life: Life) -> None:
-    vm = life.bed.vm
-    vm.write(DROP_IN, OPTIONS.format(swap=32))
-    swap_disk(life, discs.large(vm.disk.with_name("large"), 256 * MIB))
-    assert vm.succeed("udevadm settle; ls /dev/disk/azure/").split() == ["resource", "resource-part1", "resource-part2"]
-    assert f"made ext4 on /dev/sda1 and mounted it on {POINT}" in prepared(life)
-    assert vm.succeed("udevadm settle; lsblk --noheadings --list --output NAME,FSTYPE /dev/sda").split() == ["sda", "sda1", "ext4"]
-
-
-def test_encrypted_swap_is_noise_on_the_disk(life: Life) -> None:
-    vm = life.bed.vm
-    vm.write(DROP_IN, OPTIONS.format(swap=32) + "ResourceDisk.EnableSwapEncryption=y\n")
-    assert f"{SWAP} is in use, 32 MiB, encrypted" in prepared(life)
-    assert vm.succeed("swapon --show=NAME --noheadings") == vm.succeed("readlink -f /dev/mapper/waagent-swap")
-    assert "cipher:  aes-xts-plain64" in vm.succeed("cryptsetup status waagent-swap")
-    vm.succeed(f"sync; ! grep -q SWAPSPACE2 {SWAP}")
-    vm.write(DROP_IN, OPTIONS.format(swap=32))
-    assert f"{SWAP} is in use, 32 MiB" in prepared(life)
-    assert vm.succeed("swapon --show=NAME --noheadings") == f"{SWAP}\n"
-    vm.succeed("test ! -e /dev/mapper/waagent-swap")
-
-
-@pytest.mark.row("provisioning", 94)
-def test_row_94_a_data_disk_gets_its_name_and_its_time_limit_and_is_left_alone(life: Life) -> None:
-    """Put in while it runs: its name is udev's doing, the time limit that of the periodic stage."""
-    vm = life.bed.vm
-    path = discs.blank(vm.disk.with_name("owned"), 64 * MIB)
-    vm.attach_data(path, 3)
-    vm.wait_until_succeeds("test -b /dev/disk/azure/scsi1/lun3")
-    name = vm.succeed("basename $(readlink -f /dev/disk/azure/scsi1/lun3)").strip()
-    vm.wait_until_succeeds(f"grep -qx 300 /sys/block/{name}/device/timeout", timeout=CHANGE_LIMIT)
-    assert "scsi-timeout" in vm.succeed(f"waagent why /sys/block/{name}/device/timeout")
-    vm.run("sync")
-    assert not any(path.read_bytes())
-
-
-@pytest.mark.row("provisioning", 70)
-def test_row_70_without_a_resource_disk_the_agent_says_so(life: Life) -> None:
-    vm = life.bed.vm
-    vm.run(f"swapoff {SWAP}; umount {POINT}")
-    vm.detach()
-    assert prepared(life) == ""
-    foreseen = vm.succeed("waagent stage config --only resource-disk --only swap --force --dry-run")
-    assert "resource-disk: skipped: this VM size has no resource disk" in foreseen
-    assert "swap: skipped: no resource disk is mounted" in foreseen
 
 
 # -- beside the disks --------------------------------------------------------------------------
@@ -342,7 +228,7 @@ def test_row_12_3_the_serial_console_is_in_the_boot_loader_s_menu(life: Life) ->
 @pytest.mark.row("provisioning", 96)
 def test_row_96_the_disc_of_vmm_starts_its_installer_and_this_agent_steps_back(life: Life) -> None:
     vm = life.bed.vm
-    vm.write(DROP_IN, "DetectScvmmEnv=y\n")
+    set_options(vm, "DetectScvmmEnv=y")
     vm.insert(discs.vmm(vm.disk.with_name("vmm.iso")))
     vm.succeed("waagent stage local --only scvmm --force", timeout=CHANGE_LIMIT)
     vm.wait_until_succeeds("test -e /run/vmm-installer")
@@ -358,7 +244,7 @@ def test_row_96_the_disc_of_vmm_starts_its_installer_and_this_agent_steps_back(l
 def test_after_a_deallocation_the_platform_s_other_disk_is_made_ours(life: Life) -> None:
     vm = life.bed.vm
     vm.run(f"umount {POINT} /mnt/cdrom/secure")
-    vm.write(DROP_IN, OPTIONS.format(swap=32))
+    set_options(vm, *swap_of(32))
     vm.poweroff()
     vm.dvd = None
     vm.resource_disk = discs.platform(vm.disk.with_name("after"), DISK)

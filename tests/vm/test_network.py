@@ -1,6 +1,6 @@
 """The network of one machine with a kernel of its own: firewall, lease, names; bad days of the DHCP server.
 
-One machine, in order; it is restarted twice, once with a DHCP server that tells nonsense and once without any.
+One machine, in order; it meets a DHCP server that tells nonsense first, and is restarted without any.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from bed.dhcp import AZURE
 from bed.fabric import inside
-from bed.network import GUEST_ADDRESS, WIRE_SERVER
+from bed.network import GUEST_ADDRESS, HOST_ADDRESS, METADATA_SERVICE, WIRE_SERVER
 from bed.vm_bed import VmBed
 
 from waagent.simulator import Machine
@@ -38,7 +38,7 @@ class Connected(NamedTuple):
 
 @pytest.fixture(scope="module")
 def vm() -> Iterator[Connected]:
-    with VmBed(options=AZURE[1:]) as bed:
+    with VmBed(told=(THREE_BYTES, *AZURE[1:])) as bed:
         machine = bed.machine(host_name="vm-born", user="ada", ssh_keys=[bed.make_key()[1]])
         bed.vm.write("/etc/waagent.conf.d/50-test.conf", OPTIONS)
         bed.vm.boot()
@@ -92,9 +92,34 @@ def test_a_probe_of_the_load_balancer_is_answered(vm: Connected) -> None:
 # -- the lease --------------------------------------------------------------------------------
 
 
-def test_endpoint_is_option_245_of_the_lease(vm: Connected) -> None:
-    assert "OPTION_245=a83f8110" in vm.bed.vm.succeed("cat /run/systemd/netif/leases/*")
+@pytest.mark.row("provisioning", 87)
+def test_option_245_of_the_wrong_length_does_not_count(vm: Connected) -> None:
+    """At its first boot the machine knows no better: it takes the address that is the same everywhere."""
+    assert "OPTION_245=a83f81\n" in vm.bed.vm.succeed("cat /run/systemd/netif/leases/*")
     assert vm.bed.vm.read("/var/lib/waagent/WireServerEndpoint") == WIRE_SERVER
+    assert vm.machine.reports.health[-1].state == "Ready"
+
+
+@pytest.mark.row("guest-operations", 56)
+def test_routes_that_a_restart_of_the_client_has_lost_come_back(vm: Connected) -> None:
+    guest, places = vm.bed.vm, (WIRE_SERVER, METADATA_SERVICE)
+    periodic(vm.bed, "dhcp-routes")
+    before = {place: route(vm.bed, place) for place in places}
+    assert all(found[:2] == [HOST_ADDRESS, "eth0"] for found in before.values())
+    guest.succeed("systemctl restart systemd-networkd")
+    guest.wait_until_succeeds(f"ip route show {METADATA_SERVICE} | grep -q via")
+    for place in places:
+        guest.succeed(f"ip route del {place}")
+    said = periodic(vm.bed, "dhcp-routes")
+    assert all(f"{place}/32 over {HOST_ADDRESS}" in said for place in places), said
+    assert {place: route(vm.bed, place) for place in places} == before
+    assert periodic(vm.bed, "dhcp-routes") == ""
+
+
+def route(bed: VmBed, address: str) -> list[str]:
+    """Gateway, device and metric of the route to the address alone; [] where there is none."""
+    words = bed.vm.succeed(f"ip route show {address}").split()
+    return [words[words.index(key) + 1] for key in ("via", "dev", "metric")] if words else []
 
 
 # -- the name ---------------------------------------------------------------------------------
@@ -119,28 +144,7 @@ def test_a_changed_name_is_published_and_no_connection_is_cut(vm: Connected) -> 
     assert periodic(vm.bed, "hostname") == "" and vm.bed.dhcp.heard("DHCPREQUEST") == requests
 
 
-# -- bad days of the DHCP server --------------------------------------------------------------
-
-
-@pytest.mark.row("provisioning", 87)
-def test_option_245_of_the_wrong_length_does_not_count(vm: Connected) -> None:
-    vm.bed.dhcp.stop()
-    vm.bed.dhcp.start([THREE_BYTES])
-    vm.bed.vm.reboot()
-    steps = settled(vm.bed)
-    assert WIRE_SERVER in steps["network/endpoint"]
-    assert vm.bed.vm.succeed("hostname") == "vm-renamed\n"
-
-
-@pytest.mark.row("field-demands", 41)
-def test_before_the_network_the_rules_are_there(vm: Connected) -> None:
-    guest = vm.bed.vm
-    entered = "--property=ActiveEnterTimestampMonotonic --value"
-    rules, links = (
-        int(guest.succeed(f"systemctl show {entered} {unit}")) for unit in ("waagent-firewall", "network-pre.target")
-    )
-    assert 0 < rules <= links
-    assert not connects(vm.bed, "nobody")
+# -- a boot without a DHCP server --------------------------------------------------------------
 
 
 def test_without_any_dhcp_answer_the_boot_goes_on(vm: Connected) -> None:
@@ -151,6 +155,18 @@ def test_without_any_dhcp_answer_the_boot_goes_on(vm: Connected) -> None:
     failed = {step["name"] for stage in told["stages"].values() for step in stage["steps"] if step["outcome"] == "failed"}
     assert "endpoint" in failed and told["state"] != "running"
     assert vm.bed.vm.succeed("systemctl is-active multi-user.target") == "active\n"
-    vm.bed.dhcp.start()
+    assert vm.bed.vm.succeed("hostname") == "vm-renamed\n"
+    vm.bed.dhcp.start(AZURE)
     vm.bed.vm.wait_until_succeeds("ip route show | grep -q default", timeout=120)
     assert not vm.bed.fabric.simulator.violations
+
+
+@pytest.mark.row("field-demands", 41)
+def test_before_the_network_the_rules_are_there(vm: Connected) -> None:
+    guest = vm.bed.vm
+    entered = "--property=ActiveEnterTimestampMonotonic --value"
+    rules, links = (
+        int(guest.succeed(f"systemctl show {entered} {unit}")) for unit in ("waagent-firewall", "network-pre.target")
+    )
+    assert 0 < rules <= links
+    assert connects(vm.bed, "root") and not connects(vm.bed, "nobody")
