@@ -11,8 +11,8 @@ A client that is started anew may forget the routes of options 121 and 249, or l
 with the address. So each route is remembered with the client that was there when the route was last seen. One that
 is missing while its link has an address is lost if the client is another now; under the same client somebody has
 removed it. Without an address on the link neither can be told yet; a link that is gone takes its routes with it. A
-route that was replaced by one over another gateway is not lost. Each is added as it was, with metric, source address
-and protocol: one that differs in any of these would stand beside the client's own for ever.
+route that was replaced by one over another gateway is not lost. Each is added as it was, with metric, source
+address and protocol: one that differs in any of these would stand beside the client's own for ever.
 
 Source: provisioning 7.4, 7.5.
 """
