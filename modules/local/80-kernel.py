@@ -7,7 +7,7 @@ to give them numa=off.
 Reads     OS.RootDeviceScsiTimeout; the kernel's release
 Changes   the SCSI time limit of every sd* disk; with an old kernel the configuration of the boot loader
 Skips     when the option is not set and the kernel is none of the old ones
-Fails     MachineError when the boot loader of an old kernel is none that is known
+Fails     MachineError when the boot loader of an old kernel is none that is known, or cannot be told
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def run(ctx: Context) -> Outcome:
     disks = kernel.set_scsi_timeout(ctx.system, ctx.profile, seconds) if seconds else []
     done = [f"{seconds} s on {', '.join(disks)}"] if disks else []
     if kernel.stumbles_over_numa(ctx.system):
-        file = boot_loader.add(ctx.system, ctx.profile, (kernel.NUMA_OFF,), "numa=off")
-        done += [f"{kernel.NUMA_OFF} in {file} from the next boot on"] if file else []
+        files = boot_loader.add(ctx.system, ctx.profile, (kernel.NUMA_OFF,), "numa=off")
+        done += [f"{kernel.NUMA_OFF} in {', '.join(files)} from the next boot on"] if files else []
     if done:
         return changed("; ".join(done))
     if not seconds:

@@ -56,6 +56,8 @@ def _sr_iov(ctx: Context, wanted: dict[str, str], told: shared_config.Rdma | Non
     loaded = rdma.load_modules(ctx.system, ctx.profile)
     if not rdma.wait_for_device(ctx.system):
         return skipped(f"no RDMA device came in time; modules loaded: {', '.join(loaded) or 'none'}")
+    if not rdma.wait_for_interfaces(ctx.system, wanted):
+        ctx.note(f"not every interface came in time: {', '.join(f'{mac} ({ip})' for mac, ip in wanted.items())}")
     return _outcome(ctx, "sr-iov", rdma.configure(ctx.system, wanted))
 
 

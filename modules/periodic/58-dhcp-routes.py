@@ -1,12 +1,13 @@
 """Bring back the routes that a restart of the DHCP client has lost: the way out, and to the platform's services.
 
 The routes are remembered as long as the client lives; only after it was started anew, or has a new lease, is one
-that is missing put back. One that disappears while the client goes on is somebody's decision and stays away.
+that is missing put back. One that disappears while the client goes on is somebody's decision and stays away. A link
+without an address holds up no other: its routes wait until it has one, and are forgotten when it is gone.
 
 Reads     OS.MonitorDhcpClientRestartPeriod, Network.Manage; the DHCP client's process ids and leases
 Changes   the default route and those to 168.63.129.16 and 169.254.169.254; /run/waagent/routes.json
-Skips     when Network.Manage=n, before there are any such routes, until the interface has its address again
-Fails     NetworkError; tried again at the next period
+Skips     when Network.Manage=n; while there are no such routes
+Fails     NetworkError, after the others were restored; tried again at the next period
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from waagent.errors import NetworkError
 from waagent.fabric import endpoint
 from waagent.machine import dhcp_routes
-from waagent.machine.dhcp_routes import Kept
+from waagent.machine.dhcp_routes import Kept, Remembered
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
 MODULE = Module(
@@ -40,33 +42,41 @@ def run(ctx: Context) -> Outcome:
     if not ctx.config.switch("Network.Manage"):
         return skipped("Network.Manage=n")
     client = dhcp_routes.client(ctx.system, ctx.profile)
-    before, kept = _read(ctx)
-    restored = []
-    if kept and client != before:
-        lost = dhcp_routes.lost(ctx.system, kept)
-        waiting = [route.interface for route in lost if not dhcp_routes.reachable(ctx.system, route)]
-        if waiting:
-            return skipped(f"{waiting[0]} has no address yet")
-        for route in lost:
-            dhcp_routes.restore(ctx.system, ctx.profile, route)
-            restored.append(f"{route.destination} over {route.gateway}")
-    now = dhcp_routes.worth_keeping(ctx.system, ctx.profile, ADDRESSES)
-    if now:
-        _write(ctx, client, now)
+    lost, waiting = dhcp_routes.compare(ctx.system, _read(ctx), client)
+    restored: list[Kept] = []
+    failed: dict[Kept, NetworkError] = {}
+    for entry in lost:
+        try:
+            dhcp_routes.restore(ctx.system, ctx.profile, entry.route)
+            restored.append(entry.route)
+        except NetworkError as error:
+            failed[entry.route] = error
+    kept = dhcp_routes.worth_keeping(ctx.system, ctx.profile, ADDRESSES)
+    now = [Remembered(route, client) for route in kept]
+    _write(ctx, now + waiting + [entry for entry in lost if entry.route in failed])
+    told = f"restored the routes to {', '.join(f'{route.destination} over {route.gateway}' for route in restored)}"
+    if failed:
+        if restored:
+            ctx.note(told)
+        raise next(iter(failed.values()))
     if restored:
-        return changed(f"restored the routes to {', '.join(restored)}")
-    return unchanged(f"{len(now)} routes of the DHCP client") if now else skipped("there are no routes yet")
+        return changed(told)
+    if now:
+        return unchanged(f"{len(now)} routes of the DHCP client")
+    return skipped(f"{waiting[0].route.interface} has no address yet" if waiting else "there are no routes yet")
 
 
-def _read(ctx: Context) -> tuple[list[str], list[Kept]]:
+def _read(ctx: Context) -> list[Remembered]:
     try:
         found: dict[str, Any] = json.loads(ctx.system.read_text(MEMORY))
-        return found["client"], [Kept(*route) for route in found["routes"]]
+        return [Remembered(Kept(*each["route"]), each["client"]) for each in found["routes"]]
     except (OSError, ValueError, KeyError, TypeError):
-        return [], []
+        return []
 
 
-def _write(ctx: Context, client: list[str], routes: list[Kept]) -> None:
+def _write(ctx: Context, routes: list[Remembered]) -> None:
     quiet = ctx.system.quietly()
+    if not routes and not quiet.exists(MEMORY):
+        return
     quiet.make_directory(FOLDER)
-    quiet.write(MEMORY, json.dumps({"client": client, "routes": routes}))
+    quiet.write(MEMORY, json.dumps({"routes": [each._asdict() for each in routes]}))

@@ -1,7 +1,8 @@
 """Remove the udev rules that pin interface names to hardware addresses.
 
 A machine made of this disk's image, or this one on another host, has another address and must still call its
-interface eth0. The rules are moved into the state directory, where an admin finds them.
+interface eth0. The rules are moved into the state directory, where an admin finds them. A link to /dev/null or an
+empty file in the place of one says that there shall be none: it stays.
 
 Reads     OS.RemovePersistentNetRulesPeriod, Network.Manage
 Changes   /etc/udev/rules.d/70-persistent-net.rules, /lib/udev/rules.d/75-persistent-net-generator.rules
@@ -9,6 +10,8 @@ Skips     where the distribution keeps none, or Network.Manage=n
 """
 
 from __future__ import annotations
+
+import posixpath
 
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
@@ -20,6 +23,7 @@ MODULE = Module(
     reads=("OS.RemovePersistentNetRulesPeriod", "Network.Manage"),
 )
 
+LARGEST = 1024 * 1024
 RULES = ("/lib/udev/rules.d/75-persistent-net-generator.rules", "/etc/udev/rules.d/70-persistent-net.rules")
 
 
@@ -31,13 +35,21 @@ def run(ctx: Context) -> Outcome:
         return skipped("Network.Manage=n")
     gone = []
     for path in RULES:
-        if not ctx.system.exists(path):
+        content = _content(ctx, path)
+        if not content:
             continue
         if way == "move":
-            name = path.rsplit("/", 1)[1]
-            ctx.system.write(f"{ctx.lib}/{name}", ctx.system.read(path), mode=0o600)
+            ctx.system.write(f"{ctx.lib}/{posixpath.basename(path)}", content, mode=0o600)
         if ctx.system.remove(path):
             gone.append(path)
     if not gone:
         return unchanged("no rules pin interface names")
     return changed(f"removed {', '.join(gone)}")
+
+
+def _content(ctx: Context, path: str) -> bytes:
+    """Of the rules; nothing where there are none, or where something else has their name."""
+    try:
+        return ctx.system.read_plain(path, LARGEST)
+    except OSError:
+        return b""

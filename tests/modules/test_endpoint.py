@@ -52,6 +52,29 @@ def test_leases_are_read_where_the_profile_says(module: ModuleType, joined: Cont
     assert module.run(joined).kind == "unchanged"
 
 
+@pytest.mark.wire("1.3/dhclient", "1.3/networkd", "1.3/NetworkManager")
+@pytest.mark.parametrize("value", ["a83f81", "a83f811000", ""], ids=["three", "five", "none"])
+def test_an_option_of_the_wrong_length_is_no_endpoint_and_none_is_saved_that_would_hide_it(
+    module: ModuleType, joined: Context, put: Any, talk: Talk, monkeypatch: pytest.MonkeyPatch, value: str  # noqa: F811
+) -> None:
+    """Nothing else is known: of the lease comes nothing, and the well-known address is the one that answers."""
+    del joined.facts["fabric"]
+    put("/run/systemd/netif/leases/2", f"ADDRESS=10.0.0.4\nOPTION_245={value}\n")
+    put("/var/lib/dhcp/dhclient.eth0.leases", f"lease {{\n option unknown-245 {':'.join(value)};\n expire never;\n}}\n")
+    monkeypatch.setitem(discovery.find.__kwdefaults__, "well_known", talk.endpoint.text)
+    asked: list[str] = []
+    check = discovery.WireServer.check_version
+
+    def noted(server: Any, policy: Any) -> None:
+        asked.append(server.endpoint.text)
+        check(server, policy)
+
+    monkeypatch.setattr(discovery.WireServer, "check_version", noted)
+    assert module.run(joined).kind == "changed"
+    assert asked == [talk.endpoint.text]
+    assert joined.system.read_text(f"{LIB}/WireServerEndpoint") == talk.endpoint.text
+
+
 ROUTES = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
 LINK, DEFAULT = "eth0 0000000A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n", "eth0 00000000 0100000A 0003 0 0 0 00000000 0 0 0\n"
 DIRECT = "eth0 10813FA8 0100000A 0007 0 0 0 FFFFFFFF 0 0 0\n"

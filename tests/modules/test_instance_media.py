@@ -202,7 +202,53 @@ def test_a_disk_attached_to_a_new_vm_without_a_disc_stays_as_it_is(module, ctx, 
     outcome = module.run(ctx)
     assert outcome.kind == "skipped" and OTHER in outcome.message
     assert ctx.fact("provisioning.by") == "already"
-    assert clock.seconds <= 5
+    assert clock.seconds == pytest.approx(25, abs=1)
+
+
+LEFT_OVER = {
+    "of another VM": ovf.redact(document(host="old", password="a-b-c-d-e-f"), f"read for VM {OTHER}"),
+    "of another VM, without a password from the start": ovf.redact(document(host="old"), f"read for VM {OTHER}"),
+    "of another agent": document(host="old", password="REDACTED"),
+    "of this VM, whose password is not known any more": ovf.redact(
+        document(host="old", password="a-b-c-d-e-f"), f"read for VM {VM_ID}"
+    ),
+    "damaged": b"<Environment",
+}
+
+
+@pytest.mark.row("field-demands", 98, 99)
+@pytest.mark.parametrize("vm_id", [VM_ID, ""])
+@pytest.mark.parametrize("kept", LEFT_OVER)
+def test_a_left_over_copy_makes_no_late_disc_too_late(module, ctx, script, put, clock, kept, vm_id):
+    ctx.facts["vm"]["id"] = vm_id
+    put(COPY, LEFT_OVER[kept])
+    put("/dev/sr0")
+    tries = []
+
+    def mount() -> None:
+        tries.append(1)
+        if len(tries) >= 4:
+            put("/mnt/cdrom/secure/ovf-env.xml", document(password="pass-of-12345"))
+
+    script.on(*MOUNT, effect=mount)
+    script.on(*UMOUNT)
+    assert module.run(ctx).message == "read ovf-env.xml from /dev/sr0"
+    assert clock.seconds == 10
+    assert ctx.fact("provisioning.by") == "waagent"
+    assert ctx.published_secrets["ovf"] == {"password": "pass-of-12345"}
+
+
+def test_this_vms_copy_without_its_password_is_what_remains_without_a_disc(module, ctx, put):
+    put(COPY, LEFT_OVER["of this VM, whose password is not known any more"])
+    assert module.run(ctx).kind == "changed"
+    assert ctx.published["ovf"]["host_name"] == "old" and not ctx.published_secrets.get("ovf")
+    assert ctx.notes == ["the medium is gone, and the copy of what it said has no password: none is set"]
+
+
+def test_a_damaged_file_is_named_when_no_disc_comes(module, ctx, put):
+    put(COPY, b"<Environment")
+    with pytest.raises(OvfInvalid):
+        module.run(ctx)
 
 
 @pytest.mark.row("field-demands", 55)

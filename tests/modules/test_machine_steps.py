@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.modules.conftest import load_module, settle
@@ -144,6 +146,44 @@ def test_rules_that_pin_interface_names_are_moved_away(ctx, declared, put):
     assert ctx.system.exists("/var/lib/waagent/70-persistent-net.rules")
     settle(ctx)
     assert step("periodic/65-net-rules").run(ctx).kind == "unchanged"
+
+
+@pytest.mark.row("guest-operations", 57)
+@pytest.mark.parametrize(
+    ("distro", "version", "way"),
+    [
+        ("debian", "12", "stays"), ("ubuntu", "14.04", "stays"), ("ubuntu", "24.04", "stays"), ("kali", "2024.1", "stays"),
+        ("devuan", "5", "stays"), ("gaia", "1", "stays"), ("openwrt", "23.05", "goes"), ("rhel", "6.10", "moves"),
+        ("rhel", "9.4", "moves"), ("fedora", "40", "moves"), ("sles", "11.4", "moves"), ("sles", "15.5", "moves"),
+        ("azurelinux", "3.0", "moves"), ("photon", "5.0", "moves"), ("alpine", "3.20", "moves"), ("arch", "", "moves"),
+        ("flatcar", "3815", "moves"), ("unknown", "1", "moves"),
+    ],
+)  # fmt: skip
+def test_row_57_where_interface_names_are_pinned_is_as_the_reference_says(ctx, declared, put, distro, version, way):
+    declared("", distro, version)
+    generator = "/lib/udev/rules.d/75-persistent-net-generator.rules"
+    put("/var/lib/waagent/70-persistent-net.rules", "an older copy")
+    for path in (RULES, generator):
+        put(path, "SUBSYSTEM==…")
+    assert step("periodic/65-net-rules").run(ctx).kind == ("skipped" if way == "stays" else "changed")
+    for path in (RULES, generator):
+        assert ctx.system.exists(path) == (way == "stays")
+    kept = ctx.system.read_text("/var/lib/waagent/70-persistent-net.rules")
+    assert kept == ("SUBSYSTEM==…" if way == "moves" else "an older copy")
+    assert ctx.system.exists("/var/lib/waagent/75-persistent-net-generator.rules") == (way == "moves")
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_what_says_that_there_shall_be_no_rules_stays(ctx, declared, put, link):
+    declared(distro="rhel", version="9.4")
+    if link:
+        put("/etc/udev/rules.d/other")
+        os.mkfifo(ctx.system.path("/dev/null"))  # no plain file, as the real one is none
+        ctx.system.path(RULES).symlink_to("/dev/null")
+    else:
+        put(RULES)
+    assert step("periodic/65-net-rules").run(ctx).kind == "unchanged"
+    assert os.path.lexists(ctx.system.path("/etc/udev/rules.d") / "70-persistent-net.rules")
 
 
 @pytest.mark.parametrize(("conf", "distro"), [("", "debian"), ("Network.Manage=n", "rhel")])

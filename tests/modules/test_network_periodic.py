@@ -8,6 +8,7 @@ import pytest
 
 from tests.modules.conftest import load_module, settle
 from tests.unit.machine.test_network import HEAD, TABLE
+from waagent.errors import NetworkError
 
 WS_ROUTE = "eth0\t10813FA8\t0100000A\t0007\t0\t0\t100\tFFFFFFFF\t0\t0\t0\n"
 ADD = ("ip", "route", "add", "168.63.129.16/32", "via", "10.0.0.1", "dev", "eth0", "metric", "100")
@@ -21,6 +22,8 @@ def step(name: str):
 def routes(put, script):
     """The routes of a machine with its lease; the command that adds one works."""
     put("/proc/net/route", TABLE)
+    for name in ("eth0", "eth1"):
+        put(f"/sys/class/net/{name}/operstate", "up\n")
     lease = put("/run/systemd/netif/leases/2", "OPTION_245=a83f8110\n")
     script.on(*ADD, effect=lambda: put("/proc/net/route", TABLE))
     return lease
@@ -62,12 +65,72 @@ def test_until_the_link_has_its_address_it_waits(ctx, script, put, routes):
     assert watch.run(ctx).kind == "changed"
 
 
+LINK = "eth0\t0000000A\t00000000\t0001\t0\t0\t100\t00FFFFFF\t0\t0\t0\n"
+WAY_OUT = "eth0\t00000000\t0100000A\t0003\t0\t0\t100\t00000000\t0\t0\t0\n"
+OF_ETH1 = "eth1\t0001000A\t00000000\t0001\t0\t0\t200\t00FFFFFF\t0\t0\t0\n"
+OUT_OF_ETH1 = "eth1\t00000000\t0101000A\t0003\t0\t0\t200\t00000000\t0\t0\t0\n"
+
+
+def test_the_last_route_that_somebody_removes_stays_away_after_the_next_lease(ctx, script, put, routes):
+    watch = step("periodic/58-dhcp-routes")
+    put("/proc/net/route", HEAD + LINK + WAY_OUT)
+    assert watch.run(ctx).message == "1 routes of the DHCP client"
+    put("/proc/net/route", HEAD + LINK)
+    assert watch.run(ctx).kind == "skipped"
+    restarted(routes)
+    assert watch.run(ctx).kind == "skipped" and script.ran == []
+
+
+def test_a_link_that_is_taken_away_holds_up_no_other(ctx, script, put, routes):
+    watch = step("periodic/58-dhcp-routes")
+    put("/proc/net/route", HEAD + LINK + WAY_OUT + WS_ROUTE + OF_ETH1 + OUT_OF_ETH1)
+    watch.run(ctx)
+    ctx.system.remove_tree("/sys/class/net/eth1")
+    script.on(*ADD, effect=lambda: put("/proc/net/route", HEAD + LINK + WAY_OUT + WS_ROUTE))
+    put("/proc/net/route", HEAD + LINK + WAY_OUT)
+    restarted(routes)
+    assert watch.run(ctx).message == "restored the routes to 168.63.129.16/32 over 10.0.0.1"
+    assert "eth1" not in ctx.system.read_text("/run/waagent/routes.json")
+
+
+def test_a_link_that_waits_for_its_address_holds_up_no_other_and_is_served_later(ctx, script, put, routes):
+    watch = step("periodic/58-dhcp-routes")
+    put("/proc/net/route", HEAD + LINK + WAY_OUT + WS_ROUTE + OF_ETH1 + OUT_OF_ETH1)
+    watch.run(ctx)
+    put("/proc/net/route", HEAD + LINK + WAY_OUT)
+    restarted(routes)
+    script.on(*ADD)
+    assert watch.run(ctx).message == "restored the routes to 168.63.129.16/32 over 10.0.0.1"
+    put("/proc/net/route", HEAD + LINK + WAY_OUT + WS_ROUTE)
+    assert watch.run(ctx).kind == "unchanged"
+    put("/proc/net/route", HEAD + LINK + WAY_OUT + WS_ROUTE + OF_ETH1)
+    script.on("ip", "route", "add", "0.0.0.0/0", "via", "10.0.1.1", "dev", "eth1", "metric", "200")
+    assert watch.run(ctx).message == "restored the routes to 0.0.0.0/0 over 10.0.1.1"
+
+
+def test_a_route_that_cannot_be_restored_holds_up_no_other_and_is_tried_again(ctx, script, put, routes):
+    watch = step("periodic/58-dhcp-routes")
+    put("/proc/net/route", HEAD + LINK + WAY_OUT + WS_ROUTE)
+    watch.run(ctx)
+    put("/proc/net/route", HEAD + LINK)
+    restarted(routes)
+    out = ("ip", "route", "add", "0.0.0.0/0", "via", "10.0.0.1", "dev", "eth0", "metric", "100")
+    script.on(*out, status=2, stderr="Error: Nexthop has invalid gateway.")
+    script.on(*ADD, effect=lambda: put("/proc/net/route", HEAD + LINK + WS_ROUTE))
+    with pytest.raises(NetworkError, match=r"0\.0\.0\.0/0 over 10\.0\.0\.1.*invalid gateway"):
+        watch.run(ctx)
+    assert ctx.notes == ["restored the routes to 168.63.129.16/32 over 10.0.0.1"]
+    script.on(*out, effect=lambda: put("/proc/net/route", HEAD + LINK + WAY_OUT + WS_ROUTE))
+    assert watch.run(ctx).message == "restored the routes to 0.0.0.0/0 over 10.0.0.1"
+    assert watch.run(ctx).kind == "unchanged" and script.ran == [out, ADD, out]
+
+
 def test_a_machine_without_a_network_has_nothing_to_keep(ctx, put):
     assert step("periodic/58-dhcp-routes").run(ctx).kind == "skipped"
     assert not ctx.system.exists("/run/waagent/routes.json")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"client": 1}', '{"client": [], "routes": [["eth0"]]}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"routes": 1}', '{"routes": [["eth0"]]}', '{"routes": [{"route": ["eth0"], "client": []}]}'])
 def test_a_memory_that_is_damaged_is_begun_anew(ctx, put, routes, content):
     put("/run/waagent/routes.json", content)
     assert step("periodic/58-dhcp-routes").run(ctx).kind == "unchanged"

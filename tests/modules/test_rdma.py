@@ -11,6 +11,7 @@ from waagent.errors import NetworkError
 from waagent.machine import rdma
 from waagent.provisioning import kvp
 from waagent.system.clock import Clock
+from waagent.system.command import execute
 
 MAC, ADDRESS = "00:15:5d:33:ff:1d", "172.16.0.4"
 SHARED = (
@@ -97,7 +98,22 @@ def test_the_pool_names_the_pairs(ctx, step, put):
 @pytest.mark.usefixtures("on")
 def test_a_device_that_never_comes_is_waited_for_and_no_failure(ctx, step):
     assert "no RDMA device came in time" in step.run(ctx).message
-    assert ctx.system.clock.passed == rdma.PATIENCE
+    assert ctx.system.clock.passed == 120
+
+
+@pytest.mark.usefixtures("on", "device")
+def test_an_interface_that_comes_after_its_device_is_waited_for(ctx, step, put):
+    ctx.system.remove_tree("/sys/class/net/ib0")
+
+    class Coming(Hasty):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.passed == 30:
+                put("/sys/class/net/ib0/address", f"{INFINIBAND}\n")
+
+    ctx.system.clock = Coming()
+    assert step.run(ctx).message == "ib0 has 172.16.0.4"
+    assert ctx.system.clock.passed == 30 and ctx.notes[1:] == []
 
 
 @pytest.mark.usefixtures("on")
@@ -105,6 +121,8 @@ def test_a_device_with_another_address_is_left_alone(ctx, step, put):
     put("/sys/class/infiniband/mlx5_0/node_type", "")
     put("/sys/class/net/ib0/address", "00:11:22:33:44:55\n")
     assert step.run(ctx).kind == "skipped"
+    assert ctx.system.clock.passed == 60
+    assert ctx.notes[-1] == "not every interface came in time: 00:15:5d:33:ff:1d (172.16.0.4)"
 
 
 @pytest.mark.usefixtures("on", "device")
@@ -159,13 +177,21 @@ def test_network_direct_gets_address_and_library(ctx, step):
 
 
 @pytest.mark.usefixtures("direct")
-def test_an_old_driver_is_told_by_its_device(ctx, step, put, script):
-    pool(put, NdDriverVersion="4.0")
+@pytest.mark.parametrize(("version", "tells"), [("3.9", True), ("4.0", True), ("4", True), ("4.1", False), ("142.0", False)])
+def test_an_old_driver_is_told_by_its_device(ctx, step, put, script, version, tells):
+    pool(put, NdDriverVersion=version)
     put("/dev/hvnd_rdma")
     script.on("tee", "/dev/hvnd_rdma")
     step.run(ctx)
-    told = script.inputs[script.ran.index(("tee", "/dev/hvnd_rdma"))]
-    assert told == b'rdmaMacAddress="00:15:5d:33:ff:1d" rdmaIPv4Address="172.16.0.4"'
+    told = [given for argv, given in zip(script.ran, script.inputs) if argv[0] == "tee"]
+    assert told == [b'rdmaMacAddress="00:15:5d:33:ff:1d" rdmaIPv4Address="172.16.0.4"'] * tells
+
+
+@pytest.mark.usefixtures("direct")
+def test_a_driver_s_device_that_never_comes_is_named_after_two_minutes(ctx, step, put):
+    pool(put, NdDriverVersion="4.0")
+    with pytest.raises(NetworkError, match=r"/dev/hvnd_rdma did not come within 120 s"):
+        step.run(ctx)
 
 
 @pytest.mark.usefixtures("direct")
@@ -178,8 +204,8 @@ def test_without_the_library_it_says_what_to_install(ctx, step):
 @pytest.mark.parametrize(
     ("distro", "version", "question", "there"),
     [
-        ("rhel", "7.9", ("rpm", "-q", "microsoft-hyper-v-rdma"), "microsoft-hyper-v-rdma-4.2.5.144.0-2021.x86_64\n"),
-        ("sles", "12.5", None, "msft-rdma-kmp-default-144.0\n"),
+        ("rhel", "7.9", ("rpm", "-q", "microsoft-hyper-v-rdma"), "microsoft-hyper-v-rdma-4.1.0.144-20160504.x86_64\n"),
+        ("sles", "12.5", None, "msft-rdma-kmp-default-144.0_k4.4.21_69-1.x86_64\n"),
     ],
 )
 @pytest.mark.usefixtures("direct")
@@ -187,14 +213,50 @@ def test_the_driver_that_fits_is_installed(ctx, script, declared, distro, versio
     declared("OS.EnableRDMA=y", distro, version)
     flavour = os.uname().release.rpartition("-")[2]
     question = question or ("rpm", "-q", f"msft-rdma-kmp-{flavour}")
-    words = {"version": "144.0", "module": "144_0", "flavour": flavour, "release": version.replace(".", "")}
+    words = {"version": "144.0", "module": "144_0", "number": "144", "flavour": flavour, "release": version.replace(".", "")}
     script.on(*question, stdout=there)
     assert rdma.have_driver(ctx.system, ctx.profile, "144.0", update=False) == ""
-    script.on(*question, status=1)
+    script.on(*question, stdout=there.replace("144", "1440"), status=0)
     for command in ctx.profile.commands("rdma.driver-install", **words):
         script.on(*command)
     assert "counts after a restart" in rdma.have_driver(ctx.system, ctx.profile, "144.0", update=False)
     assert len(script.ran) > 3
+
+
+ZYPPER = """#!/bin/sh
+case "$*" in
+    *search*) printf 'S | Name | Type | Version | Arch | Repository\\n--+--\\n%s\\n' "$LISTED" ;;
+    *) echo "$*" >"$0.log" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("listed", "wanted"),
+    [
+        (["v | x | package | 142.0_k4.4-3.1 | x86_64 | HPC", "v | x | package | 144.0_k4.4-3.1 | x86_64 | HPC"], "x=144.0_k4.4-3.1"),
+        (["v | x | package | 1440.0_k4.4-3.1 | x86_64 | HPC"], None),
+        ([], None),
+    ],
+)
+def test_suse_takes_the_edition_that_fits(declared, tmp_path, listed, wanted):
+    """The shell's part of the profile, in a real shell with a zypper that writes down what it is told."""
+    ctx = declared("OS.EnableRDMA=y", "sles", "12.5")
+    zypper = tmp_path / "zypper"
+    zypper.write_text(ZYPPER)
+    zypper.chmod(0o755)
+    words = {"flavour": "azure", "number": "144"}
+    (command,) = (argv for argv in ctx.profile.commands("rdma.driver-install", **words) if argv[0] == "sh")
+    local = tmp_path / "rdma/msft-rdma-kmp-azure-144.0_k4.4.21-1.x86_64.rpm"
+    local.parent.mkdir()
+    local.touch()
+    text = command[-1].replace("/opt/microsoft/rdma", str(local.parent)).replace("zypper", str(zypper))
+    shown = "\n".join(listed).replace(" x ", " msft-rdma-kmp-azure ")
+    answer = execute((*command[:-1], text), None, 10.0, {"LISTED": shown})
+    assert answer.status == 0, answer.stderr
+    told = (tmp_path / "zypper.log").read_text().strip()
+    expected = wanted.replace("x=", "msft-rdma-kmp-azure=", 1) if wanted else str(local)
+    assert told == f"--non-interactive --no-gpg-checks install --force --oldpackage {expected}"
 
 
 @pytest.mark.usefixtures("direct")

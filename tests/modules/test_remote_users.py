@@ -30,6 +30,8 @@ RULES = "/etc/sudoers.d/waagent"
 class Accounts:
     """useradd, userdel and chpasswd as they work on the files; `broken` programs fail."""
 
+    openssl = "/usr/bin/openssl"
+
     def __init__(self, ctx: Context) -> None:
         self.system, self.ran, self.broken, self.inputs = ctx.system, [], set(), []  # type: ignore[var-annotated]
         self._write("/etc/passwd", BASE)
@@ -43,7 +45,7 @@ class Accounts:
         self.system.path(path).write_text(text)
 
     def execute(self, argv: tuple[str, ...], stdin: Any, limit: float, env: Any) -> Result:
-        if argv[0] == "/usr/bin/openssl":
+        if argv[0] in (self.openssl, Accounts.openssl):
             lib = "/var/lib/waagent"
             return execute(tuple(f"{self.system.root}{w}" if w.startswith(lib) else w for w in argv), stdin, limit, env)
         self.ran.append(argv)

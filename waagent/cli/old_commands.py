@@ -82,8 +82,8 @@ def serial_console(system: System) -> int:
     from waagent.runner.situation import situation
 
     profile, _ = situation(system)
-    file = boot_loader.add_console(system, profile)
-    print(f"the serial console is set in {file}" if file else "the serial console is set already")
+    files = boot_loader.add_console(system, profile)
+    print(f"the serial console is set in {', '.join(files)}" if files else "the serial console is set already")
     return 0
 
 

@@ -1,6 +1,7 @@
 """Option 245 (the wire server's address) from the files in which DHCP clients keep their leases.
 
-find(system, globs, now) -> addresses, the most recent lease's first; files that cannot be read are passed over
+find(system, globs, now) -> addresses, the most recent lease's first; what is no plain file, longer than a megabyte
+                            or cannot be read is passed over: the clients write these, not we
 parse(content, now)      -> address or None: one file, whatever client wrote it
 
 Forms: ISC dhclient ("option unknown-245 a8:3f:81:10;", pairs that lack a zero, quoted strings; expired leases do
@@ -26,7 +27,10 @@ SIZE = 1024 * 1024
 COOKIE = b"\x63\x82\x53\x63"
 OPTION = 245
 
-_WORD = re.compile(r'"(?:\\.|[^"\\])*"|[{};]|[^\s{};"]+', re.DOTALL)
+# A string that nobody closes takes all the rest at once, and a brace comes soon or does not count: else a file that
+# is made for it keeps the expressions busy for hours.
+_WORD = re.compile(r'"(?:\\.?|[^"\\])*(?:"|\Z)|[{};]|[^\s{};"]+', re.DOTALL)
+_LEASE = re.compile(r"\blease\b[^{;]{0,100}\{")
 _ASSIGNED = re.compile(r"^[\w.]*_?245\s*=\s*[\"']?([0-9A-Fa-f:.]+)[\"']?\s*$", re.MULTILINE)
 _NAMES = ("unknown-245", "option-245", "245", "private-245")
 
@@ -36,7 +40,7 @@ def find(system: System, globs: Iterable[str], now: datetime) -> list[str]:
     dated: list[tuple[float, str]] = []
     for path in _matching(system, globs):
         try:
-            content = system.read(path, SIZE)
+            content = system.read_plain(path, SIZE)
             changed = system.path(path).stat().st_mtime
         except OSError:
             continue
@@ -51,7 +55,7 @@ def parse(content: bytes, now: datetime) -> str | None:
     if content[236:240] == COOKIE:
         return _of_packet(content)
     text = content.decode("latin-1")
-    if re.search(r"\blease\b[^{;]*{", text):
+    if _LEASE.search(text):
         return _of_dhclient(text, now)
     found = _ASSIGNED.findall(text)
     return _of_hex(found[-1]) if found else None

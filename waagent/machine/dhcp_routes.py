@@ -3,12 +3,16 @@
     client(system, profile)                 what tells one life of the client from the next: process ids and leases
     worth_keeping(system, profile, addresses)
                                             [Kept]: the default route, and those to single addresses that are named
-    lost(system, kept)                      those to whose destination no such route leads any more
-    restore(system, profile, route)         true if it was added; NetworkError
+    compare(system, remembered, client)     Compared(lost, waiting): those that are to be restored now, and those
+                                            whose link has no address yet
+    restore(system, profile, route)         NetworkError
 
 A client that is started anew may forget the routes of options 121 and 249, or lose those that others had set,
-with the address. A route that was replaced by one over another gateway is not lost. Each is added as it was, with
-metric, source address and protocol: one that differs in any of these would stand beside the client's own for ever.
+with the address. So each route is remembered with the client that was there when the route was last seen. One that
+is missing while its link has an address is lost if the client is another now; under the same client somebody has
+removed it. Without an address on the link neither can be told yet; a link that is gone takes its routes with it. A
+route that was replaced by one over another gateway is not lost. Each is added as it was, with metric, source
+address and protocol: one that differs in any of these would stand beside the client's own for ever.
 
 Source: provisioning 7.4, 7.5.
 """
@@ -36,6 +40,16 @@ class Kept(NamedTuple):
     gateway: str
     metric: int
     further: str = ""  # "proto dhcp src 10.0.0.4", as ip(8) prints and takes it
+
+
+class Remembered(NamedTuple):
+    route: Kept
+    client: list[str]  # when the route was last seen
+
+
+class Compared(NamedTuple):
+    lost: list[Remembered]
+    waiting: list[Remembered]
 
 
 def client(system: System, profile: DistroProfile) -> list[str]:
@@ -76,9 +90,19 @@ def _further(system: System, profile: DistroProfile, route: network.Route) -> st
     return ""
 
 
-def lost(system: System, kept: Iterable[Kept]) -> list[Kept]:
+def compare(system: System, remembered: Iterable[Remembered], client: list[str]) -> Compared:
     there = {(route.interface, str(route.network)) for route in network.routes(system)}
-    return [route for route in kept if (route.interface, route.destination) not in there]
+    found = Compared([], [])
+    for entry in remembered:
+        route = entry.route
+        if (route.interface, route.destination) in there:
+            continue
+        if reachable(system, route):
+            if entry.client != client:
+                found.lost.append(entry)
+        elif system.exists(f"{network.INTERFACES}/{route.interface}"):
+            found.waiting.append(entry)
+    return found
 
 
 def reachable(system: System, route: Kept) -> bool:

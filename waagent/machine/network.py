@@ -2,7 +2,7 @@
 
     routes(system)               [Route(interface, destination, gateway, prefix, metric, up)]
     default_route(system)        the one with a gateway and the lowest metric, or None
-    primary_interface(system)    of the default route, else the first interface that is up and not the loopback
+    primary_interface(system)    of the default route; without one the likeliest of those that are up, see there
     route_to(system, address)    the most specific route, or None
     add_route(…)                 by the profile's command; false if it is there
     mac(system, interface)       "00:0d:3a:…"
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 ROUTES = "/proc/net/route"
 INTERFACES = "/sys/class/net"
-UP, GATEWAY = 0x1, 0x2
+UP, GATEWAY = 0x1, 0x2  # of a route
+SLAVE = 0x800  # of a link
 
 
 class Route(NamedTuple):
@@ -60,14 +61,28 @@ def default_route(system: System) -> Route | None:
 
 
 def primary_interface(system: System) -> str | None:
-    """The interface that leads out; without a default route the first one that is up."""
+    """The interface that leads out; without a default route the likeliest of those that are up, or None.
+
+    Never one that works for another (the port of a bridge, the virtual function under the synthetic adapter). A
+    device comes before what stands on one (bond, bridge, VLAN), and that before what has none (docker0, tun0); then
+    one that has an address, then the one that was there first.
+    """
     route = default_route(system)
     if route is not None:
         return route.interface
+    with_address = {each.interface for each in routes(system)}
+    ranked = []
     for name in system.listing(INTERFACES):
-        if name != "lo" and _line(system, f"{INTERFACES}/{name}/operstate") in ("up", "unknown"):
-            return name
-    return None
+        link = f"{INTERFACES}/{name}"
+        up = _line(system, f"{link}/operstate") in ("up", "unknown")
+        if name == "lo" or not up or system.exists(f"{link}/master") or _number(system, f"{link}/flags") & SLAVE:
+            continue
+        if system.exists(f"{link}/device"):
+            kind = 0
+        else:
+            kind = 1 if any(entry.startswith("lower_") for entry in system.listing(link)) else 2
+        ranked.append((kind, name not in with_address, _number(system, f"{link}/ifindex"), name))
+    return min(ranked)[-1] if ranked else None
 
 
 def route_to(system: System, address: str) -> Route | None:
@@ -100,6 +115,13 @@ def mac(system: System, interface: str) -> str:
 
 def _address(text: str) -> int:
     return int.from_bytes(bytes.fromhex(text), "little")
+
+
+def _number(system: System, path: str) -> int:
+    try:
+        return int(_line(system, path), 0)
+    except ValueError:
+        return 0
 
 
 def _line(system: System, path: str) -> str:

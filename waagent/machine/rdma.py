@@ -3,7 +3,8 @@
     load_modules(system, profile)                     names of the kernel's modules that are loaded now
     pairs(text)                                       {mac: address} of "NUMPAIRS:2|00155D33FF1D:172.16.0.4|…"
     interfaces(system)                                {name: mac}; of InfiniBand ones the MAC within their address
-    wait_for_device(system)                           SR-IOV: whether one came within a minute
+    wait_for_device(system)                           SR-IOV: whether one came within two minutes
+    wait_for_interfaces(system, wanted)               SR-IOV: whether all that are wanted came within a minute
     configure(system, wanted)                         SR-IOV: [Set(interface, address, changed)] of those here
     have_driver(system, profile, version, update)     Network Direct: what is still to be done, "" when it is there
     direct(system, profile, version, mac, address)    Network Direct: tell driver and library the address
@@ -39,7 +40,7 @@ DIRECT = "/dev/hvnd_rdma"
 LIBRARY = ("/etc/dat.conf", "/etc/rdma/dat.conf", "/usr/local/etc/dat.conf")
 PROVIDER = re.compile(r"^ofa-v2-ib0 .*$", re.MULTILINE)
 ALIAS = "/etc/modprobe.d/vmbus-rdma.conf"
-NEEDS_TELLING = 4  # drivers up to this version learn the address by their device
+NEEDS_TELLING = (4, 0)  # drivers up to this version learn the address by their device
 
 
 class Set(NamedTuple):
@@ -109,7 +110,12 @@ def wait(system: System, came: Callable[[], object], patience: float = PATIENCE)
 
 
 def wait_for_device(system: System) -> bool:
-    return wait(system, lambda: system.listing(DEVICES))
+    return wait(system, lambda: system.listing(DEVICES), 2 * PATIENCE)
+
+
+def wait_for_interfaces(system: System, wanted: Mapping[str, str]) -> bool:
+    """They come some time after their device, when the kernel has loaded IP over InfiniBand."""
+    return wait(system, lambda: set(wanted) <= set(interfaces(system).values()))
 
 
 def have_driver(system: System, profile: DistroProfile, version: str, *, update: bool) -> str:
@@ -121,6 +127,7 @@ def have_driver(system: System, profile: DistroProfile, version: str, *, update:
     words = {
         "version": version,
         "module": version.replace(".", "_"),
+        "number": _number(version)[0],
         "flavour": release.rpartition("-")[2],
         "release": "".join(profile.version.split(".")[:2]),
     }
@@ -139,12 +146,18 @@ def have_driver(system: System, profile: DistroProfile, version: str, *, update:
         if not question:
             return ""
         answer = system.run(*question, reads=True, ok=None)
-        if answer.status == 0 and version in answer.stdout:
+        if answer.status == 0 and re.search(rf"(?<!\d){words['number']}(?!\d)", answer.stdout):
             return ""
         commands = profile.commands("rdma.driver-install", **words)
     for command in commands:
         system.run(*command, limit=600)
     return f"the driver {version} was installed; it counts after a restart" if commands else ""
+
+
+def _number(version: str) -> tuple[str, str]:
+    """The first two numbers; the first names the package of the driver."""
+    found = re.findall(r"\d+", version)
+    return (found[0], found[1] if len(found) > 1 else "0") if found else ("0", "0")
 
 
 def direct(system: System, profile: DistroProfile, version: str, mac: str, address: str) -> list[Set]:
@@ -159,8 +172,7 @@ def direct(system: System, profile: DistroProfile, version: str, mac: str, addre
     name = profile.text("rdma.driver") or ""
     if not kernel.load_module(system, name):
         raise NetworkError(f"cannot configure RDMA: the kernel has no module {name}")
-    major = re.match(r"\d+", version)
-    if major is not None and int(major.group()) <= NEEDS_TELLING:
+    if tuple(map(int, _number(version))) <= NEEDS_TELLING:
         if not wait(system, lambda: system.exists(DIRECT), 2 * PATIENCE):
             raise NetworkError(f"cannot configure RDMA: {DIRECT} did not come within {2 * PATIENCE:.0f} s")
         # One write: the driver takes what it is given as a whole.

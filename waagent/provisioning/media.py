@@ -12,7 +12,7 @@ seconds have passed: every second while there is no device, every five after one
 
 A copy is a *seed* when an image builder put it there, and *left over* when it belongs to another VM: it says so
 itself (the note that save() leaves), or its password is redacted, or it is older than the marker of another VM's
-provisioning. What is left over is never used.
+provisioning. What is left over is never used; nor does it say that no disc will come.
 
 Source: provisioning 3.1 to 3.3; field demands 97 to 99.
 """
@@ -49,6 +49,11 @@ class Copy(NamedTuple):
     document: ovf.ProvisioningDocument
     raw: bytes
     left_over: str  # why it is not this VM's; "" when it can be used
+
+    @property
+    def complete(self) -> bool:
+        """Whether it says all that a disc would."""
+        return not self.left_over and not self.document.redacted
 
 
 def path_of(lib: str) -> str:

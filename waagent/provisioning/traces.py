@@ -1,5 +1,7 @@
 """What must not be in an image, and is: host keys, logs with names, histories, leases, hashes, keys, state.
 
+And what ties the network to the hardware addresses of this machine, which no machine of the image will have.
+
 find(system, profile, config, names, keep) -> [Trace(kind, where, remedy)]
 
     names   of the former machine (user, host name, VM id): searched as whole words in logs and in the files of
@@ -10,7 +12,7 @@ It looks at files alone, so it works on a mounted image as on the running machin
 in no image. What it cannot know: names in files of other programs, data of services, what was unlinked and not
 overwritten on the disk.
 
-Source: provisioning 5.2; field demand 131.
+Source: provisioning 5.2, 7.6; field demand 131.
 """
 
 from __future__ import annotations
@@ -42,6 +44,14 @@ NAMED = ("/etc/hostname", "/etc/hosts", "/etc/mailname", "/etc/HOSTNAME", "/etc/
 # Words that begin a line of sudoers without naming a person.
 NOBODY = ("root", "ALL", "Defaults", "User_Alias", "Runas_Alias", "Host_Alias", "Cmnd_Alias", "Cmd_Alias")
 HASH = re.compile(r"\$[0-9a-zA-Z]+\$|^[!*]*[./0-9A-Za-z]{13}$")
+# Where names and settings of interfaces are tied to hardware addresses.
+NETWORK = (
+    "/etc/udev/rules.d/*net*.rules", "/etc/iftab", "/etc/systemd/network/*.link", "/etc/systemd/network/*.network",
+    "/etc/netplan/*.yaml", "/etc/network/interfaces", "/etc/network/interfaces.d/*",
+    "/etc/NetworkManager/system-connections/*", "/etc/sysconfig/network-scripts/ifcfg-*",
+    "/etc/sysconfig/network/ifcfg-*",
+)  # fmt: skip
+ADDRESS = re.compile(r"(?i)(?<![0-9a-f:])(?!(?:00:){5}00|(?:ff:){5}ff)(?:[0-9a-f]{2}:){5}[0-9a-f]{2}(?![0-9a-f:])")
 HIGHEST_UID = 60000
 LARGEST = 256 * 1024 * 1024
 PIECE = 1024 * 1024
@@ -69,6 +79,7 @@ def find(
         *_named(system, names),
         *_histories(system, profile, keep),
         *_leases(system, profile),
+        *_hardware_addresses(system),
         *_machine_ids(system, profile),
         *(Trace("agent state", f"{lib}/{name}") for name in system.listing(lib)),
         *(Trace("user data", path, "cloud-init clean") for path in cleaning.found(system, CLOUD_INIT)),
@@ -142,6 +153,19 @@ def _leases(system: System, profile: DistroProfile) -> Iterator[Trace]:
     for path in cleaning.found(system, [*folders, *profile.texts("deprovision.leases")]):
         if not path.startswith("/run/"):
             yield Trace("DHCP lease", path)
+
+
+def _hardware_addresses(system: System) -> Iterator[Trace]:
+    """In what configures the network; what cloud-init wrote it writes anew for each instance."""
+    renewed = system.which("cloud-init") is not None
+    for path in cleaning.found(system, NETWORK):
+        text = _text(system, path)
+        if renewed and "cloud-init" in text:
+            continue
+        lines = (line for line in text.splitlines() if not line.lstrip().startswith(("#", ";")))
+        address = next((match.group() for match in map(ADDRESS.search, lines) if match), None)
+        if address is not None:
+            yield Trace("hardware address", f"{path} names {address}", "machines of the image have others")
 
 
 def _machine_ids(system: System, profile: DistroProfile) -> Iterator[Trace]:

@@ -10,7 +10,7 @@ from tests.modules.conftest import profile_of
 from tests.unit.machine.test_network import TABLE
 from waagent.errors import NetworkError
 from waagent.machine import dhcp_routes
-from waagent.machine.dhcp_routes import Kept
+from waagent.machine.dhcp_routes import Kept, Remembered
 
 ADDRESSES = ("168.63.129.16", "169.254.169.254")
 TO_FABRIC = Kept("eth0", "168.63.129.16/32", "10.0.0.1", 100)
@@ -48,9 +48,25 @@ def test_a_source_that_is_gone_is_left_out(system, script, profile) -> None:
 def test_one_over_another_gateway_is_not_lost(system, put) -> None:
     put("/proc/net/route", TABLE)
     elsewhere = TO_FABRIC._replace(gateway="10.0.0.77")
-    assert dhcp_routes.lost(system, [elsewhere]) == []
-    gone = TO_FABRIC._replace(destination="169.254.169.254/32")
-    assert dhcp_routes.lost(system, [elsewhere, gone]) == [gone]
+    assert dhcp_routes.compare(system, [Remembered(elsewhere, ["1"])], ["2"]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("interface", "gateway", "client", "found"),
+    [
+        ("eth0", "10.0.0.1", ["2"], ([0], [])),
+        ("eth0", "10.0.0.1", ["1"], ([], [])),  # the client goes on: somebody's decision
+        ("eth1", "10.0.1.1", ["2"], ([], [0])),  # no address on the link: not known yet
+        ("eth1", "10.0.1.1", ["1"], ([], [0])),
+        ("eth9", "10.0.9.1", ["2"], ([], [])),  # the link is gone
+    ],
+)
+def test_what_is_missing_is_lost_waits_or_was_taken_away(system, put, interface, gateway, client, found) -> None:
+    put("/proc/net/route", TABLE)
+    for name in ("eth0", "eth1"):
+        put(f"/sys/class/net/{name}/operstate", "up\n")
+    entry = Remembered(Kept(interface, "169.254.169.254/32", gateway, 100), ["1"])
+    assert dhcp_routes.compare(system, [entry], client) == tuple([entry] * len(places) for places in found)
 
 
 def test_a_route_needs_an_address_on_its_link(system, put) -> None:

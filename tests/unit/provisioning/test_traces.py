@@ -56,6 +56,15 @@ KINDS = [
     ("history of python", "/root/.python_history", "ls", "history"),
     ("lease", "/var/lib/dhcp/dhclient.eth0.leases", "x", "DHCP lease"),
     ("lease of NetworkManager", "/var/lib/NetworkManager/internal-1-eth0.lease", "x", "DHCP lease"),
+    ("pinned by udev", "/etc/udev/rules.d/70-persistent-net.rules",
+     'SUBSYSTEM=="net", ATTR{address}=="00:0d:3a:01:02:03", NAME="eth0"\n', "hardware address"),
+    ("pinned by systemd", "/etc/systemd/network/10-eth0.link", "[Match]\nMACAddress=00:0D:3A:01:02:03\n", "hardware address"),
+    ("pinned by netplan", "/etc/netplan/50-cloud-init.yaml", "# made by cloud-init\nmacaddress: 00:0d:3a:01:02:03\n",
+     "hardware address"),
+    ("pinned by ifcfg", "/etc/sysconfig/network-scripts/ifcfg-eth0", 'DEVICE=eth0\nHWADDR="00:0D:3A:01:02:03"\n',
+     "hardware address"),
+    ("pinned by NetworkManager", "/etc/NetworkManager/system-connections/eth0.nmconnection",
+     "[ethernet]\nmac-address=00:0D:3A:01:02:03\n", "hardware address"),
     ("machine id", "/etc/machine-id", "0123\n", "machine id"),
     ("its copy", "/var/lib/dbus/machine-id", "0123\n", "machine id"),
     ("state", "/var/lib/waagent/provisioned", "x", "agent state"),
@@ -83,6 +92,8 @@ NONE = [
     ("machine id to be made", "/etc/machine-id", "uninitialized\n"),
     ("empty machine id", "/etc/machine-id", ""),
     ("lease in memory", "/run/systemd/netif/leases/2", "x"),
+    ("interfaces by name", "/etc/sysconfig/network-scripts/ifcfg-eth0", "DEVICE=eth0\n#HWADDR=00:0d:3a:01:02:03\n"),
+    ("no one's address", "/etc/systemd/network/x.network", "A=00:00:00:00:00:00 B=FF:FF:FF:FF:FF:FF C=fe80::20d:3aff:fe01:203\n"),
     ("locked accounts", "/etc/shadow", "root:*LOCK*:14600::::::\ndaemon:*:1::::::\nx:!:1::::::\ny:!!:1::::::\n"),
     ("rules of the image", "/etc/sudoers", "# x\nDefaults env_reset\nroot ALL=(ALL:ALL) ALL\n%sudo ALL=(ALL) ALL\n@includedir /etc/sudoers.d\n\n"),
     ("accounts of the system", "/etc/passwd", "root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"),
@@ -93,6 +104,17 @@ NONE = [
 def test_no_trace(find: Find, put: Put, what: str, path: str, content: str | bytes) -> None:
     put(path, content)
     assert find() == []
+
+
+def test_what_cloud_init_writes_anew_is_no_trace_where_it_is(find: Find, put: Put) -> None:
+    written = "# Created by cloud-init automatically, do not edit.\nHWADDR=00:0d:3a:01:02:03\n"
+    put("/etc/sysconfig/network-scripts/ifcfg-eth0", written)
+    put("/etc/sysconfig/network-scripts/ifcfg-eth1", "HWADDR=00:0d:3a:01:02:04\n")
+    told = "hardware address: /etc/sysconfig/network-scripts/ifcfg-eth{} names 00:0d:3a:01:02:0{} "
+    assert [line.startswith(told.format(n, n + 3)) for n, line in enumerate(find())] == [True, True]
+    put("/usr/bin/cloud-init").chmod(0o755)
+    (line,) = find()
+    assert line.startswith(told.format(1, 4))
 
 
 @pytest.mark.parametrize(
