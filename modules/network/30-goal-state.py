@@ -7,7 +7,7 @@ Reads     OS.OpensslPath, Debug.EnableFastTrack, Extensions.GoalStatePeriod, Htt
 Changes   <Lib.Dir>/goal-state.json, TransportPrivate.pem and TransportCert.pem, <thumbprint>.crt and .prv (all
           0600), SharedConfig.xml, GoalState.1.xml (a placeholder), history/ (what was new, without secrets)
 Publishes fabric.container_id, .role_instance_id, .role_config_name, .incarnation, .thumbprints
-Skips     when the wire server was not found
+Skips     when the wire server was not found in this boot: the watcher fetches the goal state once it is there
 Fails     FabricUnreachable, FabricRejected, GoalStateInvalid; the last good goal state stays in force
 """
 
@@ -25,8 +25,9 @@ MODULE = Module(
 
 
 def run(ctx: Context) -> Outcome:
-    endpoint = ctx.fact("fabric.endpoint")
-    if endpoint is None:
+    endpoint = ctx.fact("fabric.endpoint")  # kept from boot to boot
+    lost = any((result.stage, result.step, result.kind) == ("network", "endpoint", "failed") for result in ctx.boot)
+    if endpoint is None or lost:
         return skipped("the wire server was not found")
     before, now = session.open_session(ctx.system, ctx.config, endpoint, ctx.lib, ctx.note).update(force=True)
     for name, value in session.facts(now).items():

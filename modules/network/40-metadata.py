@@ -1,7 +1,7 @@
 """Ask the metadata service what the platform says about this VM: size, place, image, network.
 
 Facts for steps and hooks; nothing of the boot depends on them. What an earlier boot found stays when the service
-does not answer.
+does not answer, and then the boot does not wait for it long.
 
 Reads     Network.Metadata
 Changes   nothing
@@ -22,7 +22,7 @@ MODULE = Module(
 )
 
 SERVICE = endpoint.METADATA_SERVICE
-PATIENCE = 60.0
+PATIENCE_NEW, PATIENCE_KNOWN = 60.0, 10.0
 
 
 def run(ctx: Context) -> Outcome:
@@ -30,8 +30,9 @@ def run(ctx: Context) -> Outcome:
         return skipped("Network.Metadata=n")
     if ctx.fact("provisioning.by") == report.NOBODY:
         return skipped("this is no Azure VM")
+    patience = PATIENCE_KNOWN if ctx.fact("imds") else PATIENCE_NEW
     metadata = imds.fetch_instance(
-        ctx.system, Http(ctx.system.clock), service=SERVICE, total=PATIENCE, note=ctx.note
+        ctx.system, Http(ctx.system.clock), service=SERVICE, total=patience, note=ctx.note
     )
     public, secret = imds.facts(metadata)
     missing = imds.is_valid(metadata)

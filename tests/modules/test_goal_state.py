@@ -11,7 +11,7 @@ from tests.modules.conftest import settle
 from tests.modules.fabric import LIB, joined, sim, talk, vm  # noqa: F401 - fixtures
 from waagent.errors import FabricUnreachable
 from waagent.fabric import cache
-from waagent.module import Context
+from waagent.module import Context, StepResult
 
 MODULE = "network/30-goal-state.py"
 
@@ -42,6 +42,16 @@ def test_a_certificate_under_the_old_number_is_found_at_boot(
 
 def test_without_an_endpoint_it_is_skipped(module: ModuleType, ctx: Context) -> None:
     assert module.run(ctx).kind == "skipped"
+
+
+@pytest.mark.row("field-demands", 106)
+def test_a_wire_server_that_was_not_found_in_this_boot_is_not_asked(
+    module: ModuleType, joined: Context, sim: Any  # noqa: F811
+) -> None:
+    """Where it was at the last boot is known; the boot does not wait for it once more."""
+    joined.boot = (StepResult("network", "endpoint", "failed", "cannot find the wire server"),)
+    assert module.run(joined).kind == "skipped"
+    assert not sim.requests
 
 
 @pytest.mark.wire("2.2/failure")

@@ -36,6 +36,17 @@ def test_a_service_that_does_not_answer(module: ModuleType, joined: Context, sim
         module.run(joined)
 
 
+def test_what_is_known_is_not_waited_for_long(module: ModuleType, joined: Context, sim: Any) -> None:  # noqa: F811
+    module.run(joined)
+    settle(joined)
+    sim.fault("/metadata/*", status=500)
+    began = joined.system.clock.monotonic()
+    with pytest.raises(FabricUnreachable):
+        module.run(joined)
+    assert joined.system.clock.monotonic() - began <= 10
+    assert joined.facts["imds"]
+
+
 def test_no_azure_vm(module: ModuleType, ctx: Context) -> None:
     ctx.facts["provisioning"]["by"] = "nobody"
     assert module.run(ctx).kind == "skipped"
