@@ -478,6 +478,18 @@ def test_what_a_killed_agent_left_is_withdrawn_before_the_boot_ends(module, ctx,
         assert ctx.system.exists(RECORD) == there
 
 
+@pytest.mark.parametrize(
+    "record", ["", "{", "[]", '{"disk": 1}', '{"disk": "naa.60022480 41943040"}', '{"formatting": "12-01"}',
+               '{"disk": "naa.60022480 41943040", "partition": "12-01", "began": 1.0, "volumes": "12"}']
+)  # fmt: skip
+def test_a_record_that_says_nothing_clear_counts_for_nothing(module, ctx, script, disk, put, record):
+    put(RECORD, record)
+    disk(UNKNOWN)
+    with pytest.raises(DiskError, match="holds something blkid does not know"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+
+
 def test_cut_off_within_mkfs_another_partition_is_left(module, ctx, script, disk, cut):
     cut(NAMED, lambda: disk("PART_ENTRY_UUID=99-01\n"))
     with pytest.raises(DiskError, match="holds something blkid does not know"):
