@@ -376,7 +376,7 @@ def test_of_two_ntfs_partitions_neither_is_formatted(module, ctx, script, disk, 
 
 def test_content_that_nobody_knows_is_left(module, ctx, script, disk):
     disk("PART_ENTRY_UUID=12-01\n")
-    with pytest.raises(DiskError, match=r"holds something blkid does not know.*Erase it with wipefs"):
+    with pytest.raises(DiskError, match=r"holds something blkid does not know.*makes a file system there"):
         module.run(ctx)
     assert not did(script, *MKFS)
 

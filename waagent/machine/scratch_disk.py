@@ -167,7 +167,7 @@ def _prepare(work: _Work, device: str) -> tuple[str, str, bool]:
     if may.action == "leave":
         raise DiskError(
             f"cannot use the resource disk: {may.reason}; data of its owner may be there, so it is left as it is. "
-            "Erase it with wipefs --all to have it formatted"
+            "Who needs nothing of it makes a file system there (mkfs), which is then mounted"
         )
     if may.action == "mount" or (may.action == "remake" and _holds_files(work, may)):
         return may.partition, may.filesystem, False
