@@ -1,7 +1,7 @@
 """Prepare the temporary disk on FreeBSD, and mount it.
 
-A partition that cannot be mounted as UFS is formatted when it is blank or has the platform's fresh NTFS, which this
-system cannot have written to. Whatever else is there is left.
+A partition that cannot be mounted as UFS is formatted when it is blank or has the platform's NTFS, whose root
+directory is read: with files of an owner it is left, as is whatever else is there, and a disk that is in use.
 
 Reads     ResourceDisk.Format, .Filesystem, .MountPoint, .Device
 Changes   the file system of a fresh disk; a mount; a warning file on the disk
@@ -35,8 +35,7 @@ def run(ctx: Context) -> Outcome:
     if filesystem != "ufs":
         raise DiskError(f"cannot format the resource disk with {filesystem}: this system makes ufs; "
                         "set ResourceDisk.Filesystem=ufs")  # fmt: skip
-    named = ctx.config.text("ResourceDisk.Device")
-    disk = named.removeprefix("/dev/") if named else bsd_disks.freebsd_disk(system)
+    disk = bsd_disks.freebsd_disk(system, ctx.config.text("ResourceDisk.Device"))
     if disk is None:
         ctx.publish("resource_disk", None)
         return skipped("this VM size has no resource disk")
@@ -47,8 +46,11 @@ def run(ctx: Context) -> Outcome:
         directory = ctx.config.text("ResourceDisk.MountPoint") or "/mnt/resource"
         system.make_directory(directory)
         mount = profile.command("resource-disk.mount", device=part, directory=directory)
-        made = bsd_disks.mount_or_make(system, mount, part, (profile.command("resource-disk.mkfs", device=part),))
-    wrote = loss_notice.write(system, directory)
+        newfs = profile.command("resource-disk.mkfs", device=part)
+        made = bsd_disks.mount_or_make(
+            system, mount, part, (newfs,), lambda: bsd_disks.freebsd_makeable(system, disk, part), ctx.lib
+        )
+    wrote = loss_notice.wrote(system, directory, ctx.note)
     told = {"owner": "waagent", "device": f"/dev/{disk}", "partition": part, "mount_point": directory,
             "filesystem": "ufs"}  # fmt: skip
     if told != ctx.facts.get("resource_disk"):

@@ -1,9 +1,11 @@
 """Prepare the temporary disk on OpenBSD, and mount it.
 
 A fresh disk gets a disklabel: the file system in partition a, and, where swap space is asked for, that in partition
-b. A disk that cannot be mounted is changed when it is blank or has the platform's fresh NTFS, and left otherwise.
+b. A disk that cannot be mounted is changed when it is blank, or has the platform's NTFS, whose root directory is
+read and has no files of an owner; or when it is just as a power cut left our own work. Else it is left, as is one
+that is in use.
 
-Reads     ResourceDisk.Format, .Filesystem, .MountPoint, .EnableSwap, .SwapSizeMB
+Reads     ResourceDisk.Format, .Filesystem, .MountPoint, .Device, .EnableSwap, .SwapSizeMB
 Changes   the table, the disklabel and the file system of a fresh disk; a mount; a warning file on the disk
 Publishes resource_disk.owner, .device, .partition, .mount_point, .filesystem
 Skips     when ResourceDisk.Format=n; when the VM size has no such disk
@@ -23,6 +25,7 @@ MODULE = Module(
         "ResourceDisk.Format",
         "ResourceDisk.Filesystem",
         "ResourceDisk.MountPoint",
+        "ResourceDisk.Device",
         "ResourceDisk.EnableSwap",
         "ResourceDisk.SwapSizeMB",
     ),
@@ -42,7 +45,7 @@ def run(ctx: Context) -> Outcome:
     if filesystem not in ("ufs", "ufs2", "ffs"):
         raise DiskError(f"cannot format the resource disk with {filesystem}: this system makes ufs2; "
                         "set ResourceDisk.Filesystem=ufs2")  # fmt: skip
-    disk = bsd_disks.openbsd_disk(system)
+    disk = bsd_disks.openbsd_disk(system, ctx.config.text("ResourceDisk.Device"))
     if disk is None:
         ctx.publish("resource_disk", None)
         return skipped("this VM size has no resource disk")
@@ -53,8 +56,11 @@ def run(ctx: Context) -> Outcome:
         directory = ctx.config.text("ResourceDisk.MountPoint") or "/mnt/resource"
         system.make_directory(directory)
         mount = profile.command("resource-disk.mount", device=part, directory=directory)
-        made = bsd_disks.mount_or_make(system, mount, f"/dev/r{disk}c", _making(ctx, disk, directory))
-    wrote = loss_notice.write(system, directory)
+        made = bsd_disks.mount_or_make(
+            system, mount, f"/dev/r{disk}c", _making(ctx, disk, directory),
+            lambda: bsd_disks.openbsd_makeable(system, disk), ctx.lib,
+        )  # fmt: skip
+    wrote = loss_notice.wrote(system, directory, ctx.note)
     told = {"owner": "waagent", "device": f"/dev/{disk}", "partition": part, "mount_point": directory,
             "filesystem": "ffs"}  # fmt: skip
     if told != ctx.facts.get("resource_disk"):

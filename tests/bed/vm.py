@@ -177,7 +177,7 @@ class VirtualMachine(Verbs):
         self._asked("blockdev-add", driver="file", filename=str(path), **{"node-name": file})
         self._asked("blockdev-add", driver="raw", file=file, **{"node-name": raw})
         self._asked("blockdev-add", driver="throttle", file=raw, **{"node-name": node, "throttle-group": group})
-        self._asked("device_add", driver="scsi-hd", id=node, drive=node, bus=bus, lun=unit, serial=node,
+        self._asked("device_add", driver="scsi-hd", id=node, drive=node, bus=bus, lun=unit, serial=path.name,
                     vendor="Msft", product="Virtual Disk")  # fmt: skip
 
     def slow(self, speed: int) -> None:

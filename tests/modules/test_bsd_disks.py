@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from tests.modules.conftest import load_module, settle
+from tests.ntfs_volume import volume
 from waagent.errors import DiskError
 from waagent.machine import bsd_disks, mounts
 
@@ -23,7 +24,8 @@ MBR = "=>      63  33554369    da1  MBR  (16G)\n        63      1985         - f
 GPT = "=>      34  33554369    da1  GPT  (16G)\n        34    262144  da1p1  ms-reserved  (128M)\n    264192  33550336  da1p2  ms-basic-data  (16G)\n"
 MOUNT = ("mount", "-t", "ufs", "/dev/da1s1", POINT)
 NEWFS = ("newfs", "-U", "/dev/da1s1")
-FRESH = b"\xeb\x52\x90NTFS    " + b"\0" * 499 + b"\x55\xaa"
+FRESH = volume()
+FREE = "Geom name: da1\nProviders:\n1. Name: da1\n   Mediasize: 17179869184 (16G)\n   Mode: r0w0e0\n"
 
 
 def mbr(*entries: tuple[int, int], at: dict[int, bytes] | None = None) -> bytes:
@@ -44,6 +46,8 @@ def mbr(*entries: tuple[int, int], at: dict[int, bytes] | None = None) -> bytes:
         (FRESH, "platform"),
         (mbr((7, 128), at={128: FRESH}), "platform"),
         (mbr((7, 2048), at={2048: FRESH}), "platform"),
+        (bytes(65536 + 1372) + struct.pack("<I", 0x19540119) + bytes(4096), "ufs"),
+        (FRESH.ljust(65536 + 1372, b"\0") + struct.pack("<I", 0x19540119), "ufs"),
         (mbr((7, 128)), "other"),
         (mbr((7, 128), (7, 256), at={128: FRESH}), "other"),
         (mbr((0xA6, 128), at={128: FRESH}), "other"),
@@ -52,7 +56,7 @@ def mbr(*entries: tuple[int, int], at: dict[int, bytes] | None = None) -> bytes:
     ],
 )
 def test_what_is_on_a_disk_is_read_from_its_first_bytes(head: bytes, content: str) -> None:
-    assert bsd_disks.content_of(head) == content
+    assert bsd_disks.content_of(head).kind == content
 
 
 # -- FreeBSD -------------------------------------------------------------------------------------------------------
@@ -66,6 +70,7 @@ def freebsd(ctx, declared, script, put):
     script.on("camcontrol", "devlist", "-b", stdout=BUSES)
     script.on("camcontrol", "devlist", stdout=DEVICES)
     script.on("gpart", "show", "-p", "da1", stdout=MBR)
+    script.on("geom", "disk", "list", "da1", stdout=FREE)
     script.on("mount", stdout="/dev/da0p2 on / (ufs, local, journaled soft-updates)\n")
     put("/dev/da1s1", FRESH)
 
@@ -97,6 +102,56 @@ def test_freebsd_leaves_data_that_it_cannot_mount(ctx, script, freebsd, put):
     with pytest.raises(DiskError, match=r"Invalid argument; data of its owner may be there, so it is left"):
         freebsd.run(ctx)
     assert NEWFS not in script.ran
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(volume(["thesis.doc"]), r"it is NTFS and has files \(thesis.doc\), it is left"),
+     (FRESH[:4096], "its NTFS is damaged"),
+     # newfs leaves the first sector of what was there before: it says NTFS and is not
+     (FRESH.ljust(65536 + 1372, b"\0") + struct.pack("<I", 0x19540119), "it holds UFS, which fsck may mend")],
+)  # fmt: skip
+def test_freebsd_never_formats_files_of_an_owner(ctx, script, freebsd, put, content, why):
+    put("/dev/da1s1", content)
+    with pytest.raises(DiskError, match=why):
+        freebsd.run(ctx)
+    assert NEWFS not in script.ran
+
+
+@pytest.mark.row("field-demands", 124)
+def test_row_124_freebsd_never_takes_the_disk_that_the_system_is_on(ctx, declared, script, freebsd):
+    declared("ResourceDisk.Filesystem=ufs\nResourceDisk.Device=/dev/da0", "freebsd", "14.1")
+    with pytest.raises(DiskError, match=r"cannot use da0 as the resource disk: the running system is on it \(/\)"):
+        freebsd.run(ctx)
+    assert script.ran == [("mount",)]
+
+
+@pytest.mark.row("field-demands", 124)
+@pytest.mark.parametrize(
+    ("mode", "kind", "why"),
+    [("Mode: r1w1e2", "ms-basic-data", r"it is in use \(r1w1e2\)"), ("", "ms-basic-data", "geom does not say"),
+     ("Mode: r0w0e0", "freebsd-swap", "da2p2 is freebsd-swap"), ("Mode: r0w0e0", "freebsd-zfs", "da2p2 is freebsd-zfs")],
+)  # fmt: skip
+def test_row_124_freebsd_never_formats_what_is_in_use_or_meant_for_something_else(
+    ctx, declared, script, freebsd, put, mode, kind, why
+):
+    """The disk of a system whose root is on ZFS, say, and whose swap partition begins with zeros."""
+    declared("ResourceDisk.Filesystem=ufs\nResourceDisk.Device=/dev/da2", "freebsd", "14.1")
+    script.on("gpart", "show", "-p", "da2", stdout=GPT.replace("da1", "da2").replace("ms-basic-data", kind))
+    script.on("geom", "disk", "list", "da2", stdout=f"Geom name: da2\n   {mode}\n")
+    script.on(*MOUNT[:3], "/dev/da2p2", POINT, status=1, stderr="mount: /dev/da2p2: Invalid argument")
+    put("/dev/da2p2", bytes(4096))
+    with pytest.raises(DiskError, match=why):
+        freebsd.run(ctx)
+    assert [argv for argv in script.ran if argv[0] == "newfs"] == []
+
+
+def test_freebsd_publishes_a_disk_that_takes_no_warning(ctx, script, freebsd, put):
+    put(f"{POINT}/DATALOSS_WARNING_README.txt/x")
+    script.on(*MOUNT)
+    assert freebsd.run(ctx).kind == "changed"
+    assert ctx.published["resource_disk"]["mount_point"] == POINT
+    assert any("the warning on the resource disk is not written" in note for note in ctx.notes)
 
 
 def test_freebsd_finds_the_second_partition_of_a_large_disk(ctx, script, freebsd, put):
@@ -221,6 +276,7 @@ def openbsd(ctx, declared, script, put):
     script.on("mount", stdout="/dev/wd0a on / type ffs (local)\n")
     put("/dev/rwd1c", mbr((7, 128), at={128: FRESH}))
     script.on(*FFS, status=1, stderr="mount_ffs: /dev/wd1a on /mnt/resource: Device not configured")
+    script.on("swapctl", "-l", stdout="Device      512-blocks     Used    Avail Capacity  Priority\n/dev/wd0b 1 0 1 0% 0\n")
     script.on("fdisk", "-yi", "wd1")
     script.on(*LABEL)
 
@@ -233,7 +289,8 @@ def openbsd(ctx, declared, script, put):
 
 def test_openbsd_labels_the_platform_s_fresh_disk(ctx, script, openbsd):
     assert openbsd.run(ctx).message == "made ffs on /dev/wd1a and mounted it on /mnt/resource"
-    assert script.ran[-5:] == [FFS, ("fdisk", "-yi", "wd1"), LABEL, ("newfs", "-O2", "wd1a"), FFS]
+    asked = (("mount",), ("swapctl", "-l"))
+    assert [argv for argv in script.ran if argv not in asked][-5:] == [FFS, ("fdisk", "-yi", "wd1"), LABEL, ("newfs", "-O2", "wd1a"), FFS]
     assert ctx.system.read_text("/run/waagent/disklabel") == "/mnt/resource 1G-* 50%\nswap 1-65536M 50%\n"
     settle(ctx)
     assert openbsd.run(ctx).kind == "unchanged"
@@ -254,6 +311,71 @@ def test_openbsd_gives_swap_the_room_that_is_asked_for(ctx, declared, openbsd, c
 def test_openbsd_leaves_data_that_it_cannot_mount(ctx, script, openbsd, put, head):
     put("/dev/rwd1c", head)
     with pytest.raises(DiskError, match="data of its owner may be there"):
+        openbsd.run(ctx)
+    assert ("fdisk", "-yi", "wd1") not in script.ran
+
+
+def test_openbsd_leaves_ntfs_with_files(ctx, script, openbsd, put):
+    put("/dev/rwd1c", mbr((7, 128), at={128: volume(["thesis.doc"])}))
+    with pytest.raises(DiskError, match=r"it is NTFS and has files \(thesis.doc\), it is left"):
+        openbsd.run(ctx)
+    assert ("fdisk", "-yi", "wd1") not in script.ran
+
+
+class PowerCut(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("touched", [False, True])
+@pytest.mark.parametrize("program", [LABEL, ("newfs", "-O2", "wd1a")])
+def test_openbsd_goes_on_after_a_power_cut_unless_somebody_has_worked_on_the_disk(
+    ctx, script, openbsd, put, program, touched
+):
+    def strike():
+        raise PowerCut
+
+    script.on("fdisk", "-yi", "wd1", effect=lambda: put("/dev/rwd1c", mbr((0xA6, 64))))
+    script.on(*LABEL, effect=lambda: put("/dev/rwd1c", mbr((0xA6, 64), at={65: b"label"})))
+    script.on(*program, effect=strike)
+    with pytest.raises(PowerCut):
+        openbsd.run(ctx)
+    script.ran.clear()
+    script.on(*LABEL)
+    script.on("newfs", "-O2", "wd1a", effect=lambda: script.on(*FFS))
+    if touched:
+        put("/dev/rwd1c", mbr((0xA6, 64), at={65: b"label", 2048: b"what an owner wrote"}))
+        with pytest.raises(DiskError, match="data of its owner may be there"):
+            openbsd.run(ctx)
+        assert ("fdisk", "-yi", "wd1") not in script.ran
+    else:
+        assert openbsd.run(ctx).message.startswith("made ffs on /dev/wd1a")
+    assert not ctx.system.exists("/var/lib/waagent/resource-disk.json")
+
+
+@pytest.mark.row("field-demands", 124)
+@pytest.mark.parametrize("named", ["/dev/sd2", "sd2", "/dev/sd2a", "/dev/rsd2c"])
+def test_row_124_openbsd_takes_the_disk_that_is_named(ctx, declared, script, openbsd, put, named):
+    declared(f"ResourceDisk.Filesystem=ufs2\nResourceDisk.Device={named}", "openbsd", "7.5")
+    script.on("sysctl", "-n", "hw.disknames", stdout="wd0:abcdef0123456789,cd0:,wd1:,sd2:\n")
+    script.on("mount", "-t", "ffs", "/dev/sd2a", POINT)
+    assert openbsd.run(ctx).message == "mounted /dev/sd2a on /mnt/resource"
+
+
+@pytest.mark.row("field-demands", 124)
+@pytest.mark.parametrize(
+    ("named", "why"),
+    [("/dev/sd3", "there is no /dev/sd3"), ("LUN=1", "there is no LUN=1"), ("wd0", r"the running system is on it \(/\)")],
+)
+def test_row_124_openbsd_takes_no_other(ctx, declared, script, openbsd, named, why):
+    declared(f"ResourceDisk.Filesystem=ufs2\nResourceDisk.Device={named}", "openbsd", "7.5")
+    with pytest.raises(DiskError, match=why):
+        openbsd.run(ctx)
+    assert {argv[0] for argv in script.ran} <= {"sysctl", "mount"}
+
+
+def test_openbsd_makes_nothing_on_a_disk_that_is_in_use(ctx, script, openbsd):
+    script.on("swapctl", "-l", stdout="Device\n/dev/wd1b 1 0 1 0% 0\n")
+    with pytest.raises(DiskError, match="/dev/wd1b is in use; it is left as it is"):
         openbsd.run(ctx)
     assert ("fdisk", "-yi", "wd1") not in script.ran
 

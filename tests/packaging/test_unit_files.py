@@ -153,3 +153,9 @@ def test_udev_rules_name_every_disk_of_the_reference() -> None:
     labels = re.findall(r'LABEL="([^"]+)"', rules)
     for goto in re.findall(r'GOTO="([^"]+)"', rules):
         assert goto in labels, f"GOTO {goto} leads nowhere"
+
+
+@pytest.mark.row("field-demands", 126)
+def test_the_stage_of_the_resource_disk_starts_when_cloud_init_has_had_its_chance_to_take_it() -> None:
+    before = {"cloud-init.service", "cloud-init-network.service", "cloud-config.service"}  # of any version
+    assert before <= set(Unit("waagent-config.service").words("Unit", "After"))

@@ -82,7 +82,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     "host name failed": ("the host name could not be set or published", "hostnamectl; waagent why /etc/hostname"),
     "disk set-up failed": (
         "a disk could not be prepared; data that is on it was left alone",
-        "lsblk -f; a file system that is not the platform's has to be removed by its owner (wipefs)",
+        "lsblk -f; a file system that you make on it yourself (mkfs) is mounted at the next boot",
     ),
     "network set-up failed": ("an interface, route or lease is not as it has to be", "ip address; ip route"),
     "firewall failed": (

@@ -12,9 +12,10 @@ Where it is looked for, in this order; the first place that has one settles it:
     NVMe      disks that say they are local; sizes with several have several candidates
     links     what udev rules, ours or cloud-init's, call the resource disk
 
-Never a disk that holds a part of the running system.
+Never a disk that holds a part of the running system. A disk that its bus shows already and that has no node yet is
+waited for, for as long as udev has work.
 
-Source: provisioning 6.1, 8.8; field demands 119, 124, 125.
+Source: provisioning 6.1, 8.8; field demands 60, 119, 124, 125.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ DATA_LINKS = ("/dev/disk/azure/scsi1/lun{lun}", "/dev/disk/azure/data/by-lun/{lu
 LOCAL_NVME = "Microsoft NVMe Direct Disk"
 LINKS = ("/dev/disk/azure/resource", "/dev/disk/cloud/azure_resource")
 BY_NAME = {"LABEL": "by-label", "UUID": "by-uuid", "PARTLABEL": "by-partlabel", "PARTUUID": "by-partuuid"}
+WAIT_FOR_NODE = 30
 OF_THE_SYSTEM = ("/", "/boot", "/boot/efi", "/efi", "/usr", "/var")
 
 
@@ -52,9 +54,10 @@ def candidates(system: System, named: str | None = None) -> list[str]:
         return [_named(system, named)]
     system_disks = _system_disks(system)
     for find in (_on_ide, _on_scsi, _on_nvme, _by_link):
-        found = [name for name in find(system) if name not in system_disks and system.exists(f"/dev/{name}")]
+        found = [f"/dev/{name}" for name in dict.fromkeys(find(system)) if name not in system_disks]
+        found = [device for device in found if _await_node(system, device)]
         if found:
-            return [f"/dev/{name}" for name in dict.fromkeys(found)]
+            return found
     return []
 
 
@@ -74,12 +77,21 @@ def _named(system: System, named: str) -> str:
                 f"cannot find the resource disk: ResourceDisk.Device={named} is no device, and none of LUN=number, "
                 f"{', '.join(f'{each}=name' for each in BY_NAME)}"
             )
-        if not system.exists(path):
+        if not _await_node(system, path):
             raise DiskError(f"cannot find the resource disk: there is no {path}, which ResourceDisk.Device names")
         name = _disk_of(system, path)
     if name in _system_disks(system):
         raise DiskError(f"cannot use /dev/{name} as the resource disk: the running system is on it")
     return f"/dev/{name}"
+
+
+def _await_node(system: System, device: str) -> bool:
+    """Whether it is there, at the latest when udev has done what it had to do."""
+    if not system.exists(device) and system.which("udevadm") is not None:
+        system.run(
+            "udevadm", "settle", f"--timeout={WAIT_FOR_NODE}", f"--exit-if-exists={device}", reads=True, ok=None
+        )
+    return system.exists(device)
 
 
 def _disk_of(system: System, path: str) -> str:

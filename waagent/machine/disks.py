@@ -1,35 +1,34 @@
 """What is on a disk that may be used as scratch space, what may be done with it, making a file system on it.
 
-    inspect(system, device)        Contents: what is on the disk, without writing to it
-    verdict(contents, wanted)      Verdict(action, partition, filesystem, reason): what may be done with it
-    above(system, device)          the disk, its partitions, and what is built on them (dm-0, md0)
-    partition, make_filesystem     the two things that destroy
+    inspect(system, device)              Contents: what is on the disk, without writing to it
+    verdict(contents, wanted, begun)     Verdict(action, partition, filesystem, reason): what may be done with it
+    above(system, device)                the disk, its partitions, and what is built on them (dm-0, md0)
+    partition, retype, make_filesystem   the three that write
 
-What may be done (`action`):
+What may be done (`action`); `begun` is what a power cut interrupted (unfinished.py):
 
     mount       a file system is there: mounted as it is, whatever made it
-    format      one partition, empty or the platform's fresh NTFS: mkfs
-    partition   nothing at all on the disk, or the platform's layout of a large disk: new table, mkfs
+    format      one partition, blank, or begun and not known to anybody: mkfs. With filesystem=ntfs: the platform's,
+                once its root directory has shown that no file of an owner is there
+    remake      the very file system that mkfs was making: mounted when it holds files, else mkfs
+    partition   nothing at all on the disk, or the platform's layout of a large disk (a reserved partition that is
+                blank, and one with NTFS that is looked into): new table, mkfs
     leave       anything else: data of the owner may be there; DiskError with `reason`
 
-The platform delivers a disk with one NTFS partition (large ones: GPT with a reserved partition before it) and
-replaces it by a fresh one when the VM moves. Whether that partition has files of the owner is the module's to
-find out: it mounts it read-only and asks `only_platform_files`.
-
-A power cut between making the table and making the file system leaves a partition that says nothing. The intent
-that was written down before (`intend`) tells ours from one of which nothing is known.
+Whoever acts on a verdict with filesystem=ntfs has to look into that partition first (ntfs_root.py).
 
 Source: provisioning 6.2; field demands 119 to 129.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import CommandFailed, DiskError
+from waagent.machine.unfinished import NOTHING, Found
 from waagent.system import System
 
 if TYPE_CHECKING:
@@ -58,7 +57,8 @@ class Part(NamedTuple):
     kind: str  # type of the table's entry: 7, 83, or a GUID
     filesystem: str  # what blkid finds in it; "" for nothing it knows
     identity: str  # PARTUUID
-    blank: bool  # the first MiB is zero
+    blank: bool  # the first MiB and the last are zero
+    volume: str = ""  # id of the file system
 
 
 class Contents(NamedTuple):
@@ -71,7 +71,7 @@ class Contents(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    action: str  # mount, format, partition, leave
+    action: str  # mount, format, remake, partition, leave
     partition: str = ""
     filesystem: str = ""
     reason: str = ""
@@ -103,11 +103,6 @@ def above(system: System, device: str) -> list[str]:
     return found
 
 
-def table_of(device: str) -> str:
-    """The intent while the table itself is being made."""
-    return f"table of {device}"
-
-
 def part_name(device: str, number: int = 1) -> str:
     return f"{device}p{number}" if device[-1].isdigit() else f"{device}{number}"
 
@@ -121,7 +116,8 @@ def inspect(system: System, device: str) -> Contents:
         filesystem = found.get("TYPE", "")
         blank = not filesystem and _is_blank(system, part)
         kind = found.get("PART_ENTRY_TYPE", "").removeprefix("0x")
-        parts.append(Part(part, kind.lower(), filesystem, found.get("PART_ENTRY_UUID", ""), blank))
+        identity, volume = found.get("PART_ENTRY_UUID", ""), found.get("UUID", "")
+        parts.append(Part(part, kind.lower(), filesystem, identity, blank, volume))
     table = whole.get("PTTYPE", "")
     filesystem = "" if table else whole.get("TYPE", "")
     blank = not table and not filesystem and not parts and _is_blank(system, device)
@@ -129,8 +125,8 @@ def inspect(system: System, device: str) -> Contents:
     return Contents(device, table, filesystem, blank, tuple(parts), posixpath.basename(built[0]) if built else "")
 
 
-def verdict(contents: Contents, wanted: str, intended: str = "") -> Verdict:
-    """What may be done with a disk that is not mounted. Pure. `intended` is what `intend` had written down."""
+def verdict(contents: Contents, wanted: str, begun: Found = NOTHING) -> Verdict:
+    """What may be done with a disk that is not mounted. Pure."""
     device, parts = contents.device, contents.parts
     if contents.used_by:
         return Verdict("leave", reason=f"{contents.used_by} uses {device}")
@@ -139,38 +135,41 @@ def verdict(contents: Contents, wanted: str, intended: str = "") -> Verdict:
             return Verdict("leave", reason=f"{device} holds {contents.filesystem} without a partition table")
         return Verdict("mount", device, contents.filesystem)
     if not parts:
-        if contents.blank or (contents.table and intended == table_of(device)):
+        if contents.blank or begun.table:
             return Verdict("partition", part_name(device))
         what = f"an empty {contents.table} partition table" if contents.table else "something blkid does not know"
         return Verdict("leave", reason=f"{device} holds {what}")
     if len(parts) > 1:
         return _verdict_of_many(contents, wanted)
-    return _verdict_of_one(parts[0], wanted, intended and intended in (parts[0].identity, table_of(device)))
+    return _verdict_of_one(parts[0], wanted, begun)
 
 
 def _verdict_of_many(contents: Contents, wanted: str) -> Verdict:
     """Several partitions: the platform's layout of a large disk, or somebody's."""
-    foreign = [part.device for part in contents.parts if not _is_platforms(part)]
-    if contents.table != "gpt" or foreign:
-        told = ", ".join(foreign) or "in an MBR"
-        return Verdict("leave", reason=f"{contents.device} has {len(contents.parts)} partitions, {told}")
-    ntfs = next((part.device for part in contents.parts if part.filesystem == PLATFORM_FILESYSTEM), "")
-    if ntfs and wanted == PLATFORM_FILESYSTEM:
-        return Verdict("mount", ntfs, PLATFORM_FILESYSTEM)
-    return Verdict("partition", ntfs or part_name(contents.device), PLATFORM_FILESYSTEM if ntfs else "")
+    reserved = [part for part in contents.parts if part.kind == MICROSOFT_RESERVED and part.blank]
+    ntfs = [part.device for part in contents.parts if part.filesystem == PLATFORM_FILESYSTEM]
+    if contents.table != "gpt" or (len(reserved), len(ntfs), len(contents.parts)) != (1, 1, 2):
+        held = ", ".join(f"{part.device} {_shown(part)}" for part in contents.parts)
+        return Verdict("leave", reason=f"{contents.device} has {len(contents.parts)} partitions ({held})")
+    if wanted == PLATFORM_FILESYSTEM:
+        return Verdict("mount", ntfs[0], PLATFORM_FILESYSTEM)
+    return Verdict("partition", ntfs[0], PLATFORM_FILESYSTEM)
 
 
-def _verdict_of_one(part: Part, wanted: str, ours: object) -> Verdict:
-    """One partition. `ours`: we set out to format it and were cut off, so what it says counts for less."""
+def _verdict_of_one(part: Part, wanted: str, begun: Found) -> Verdict:
     if part.filesystem in NO_MOUNT:
         return Verdict("leave", reason=f"{part.device} holds {part.filesystem}")
     if part.filesystem == PLATFORM_FILESYSTEM and wanted != PLATFORM_FILESYSTEM:
-        return Verdict("format", part.device, "" if ours else PLATFORM_FILESYSTEM)
+        return Verdict("format", part.device, PLATFORM_FILESYSTEM)
     if part.filesystem:
-        return Verdict("mount", part.device, part.filesystem)
-    if part.blank or ours:
+        return Verdict("remake" if begun.volume else "mount", part.device, part.filesystem)
+    if part.blank or begun.table or begun.partition:
         return Verdict("format", part.device)
     return Verdict("leave", reason=f"{part.device} holds something blkid does not know")
+
+
+def _shown(part: Part) -> str:
+    return part.filesystem or ("blank" if part.blank else "unknown")
 
 
 def only_platform_files(names: list[str]) -> bool:
@@ -178,10 +177,14 @@ def only_platform_files(names: list[str]) -> bool:
     return all(name.lower() in PLATFORM_FILES for name in names)
 
 
-def require_mkfs(system: System, profile: DistroProfile, filesystem: str) -> tuple[str, ...]:
-    """The command but for its device; before anything is destroyed. Raises DiskError when it is not installed."""
-    force = profile.mapping("resource-disk.force")
+def require_mkfs(system: System, profile: DistroProfile, filesystem: str, volume: str = "") -> tuple[str, ...]:
+    """The command but for its device; before anything is destroyed. Raises DiskError when it is not installed.
+
+    `volume`: the id that the file system gets, where its mkfs lets us choose.
+    """
+    force, named = profile.mapping("resource-disk.force"), profile.mapping("resource-disk.volume")
     words = {"type": filesystem, "force": force.get(filesystem, force.get("other", "")), "device": "{device}"}
+    words["volume"] = str(named.get(filesystem, "")).replace("{id}", volume) if volume else ""
     command = tuple(word for word in profile.command("resource-disk.mkfs", **words) if word)
     if not command or system.which(command[0]) is None:
         raise DiskError(
@@ -191,20 +194,26 @@ def require_mkfs(system: System, profile: DistroProfile, filesystem: str) -> tup
     return command
 
 
+def require_partitioner(system: System, device: str) -> str:
+    """Raises DiskError where there is none; before anything is destroyed."""
+    for name in ("sfdisk", "parted"):
+        if system.which(name) is not None:
+            return name
+    raise DiskError(
+        f"cannot partition {device}: there is neither sfdisk nor parted; install one of them", device=device
+    )
+
+
 def partition(system: System, profile: DistroProfile, device: str, size: int) -> str:
     """Give the disk a new table with one partition over all of it; returns that partition. Raises DiskError."""
-    table = "gpt" if size > LARGEST_FOR_MBR else "dos"
+    table, program = "gpt" if size > LARGEST_FOR_MBR else "dos", require_partitioner(system, device)
     try:
-        if system.which("sfdisk") is not None:
+        if program == "sfdisk":
             script = f"label: {table}\ntype={LINUX[table]}\n"
             system.run("sfdisk", "--wipe", "always", "--wipe-partitions", "always", device, stdin=script, limit=300)
-        elif system.which("parted") is not None:
+        else:
             label = "msdos" if table == "dos" else table
             system.run("parted", "--script", device, "mklabel", label, "mkpart", "primary", "0%", "100%", limit=300)
-        else:
-            raise DiskError(
-                f"cannot partition {device}: there is neither sfdisk nor parted; install one of them", device=device
-            )
     except CommandFailed as error:
         raise DiskError(
             f"cannot partition {device}: {error}; {_what_is_left(system, device)}", device=device
@@ -259,22 +268,6 @@ def part_identity(system: System, part: str) -> str:
     return _blkid(system, part).get("PART_ENTRY_UUID", "")
 
 
-def intend(system: System, lib: str, identity: str) -> None:
-    """Write down which partition is about to be formatted; "" when it is done."""
-    path = posixpath.join(lib, "resource-disk.json")
-    if identity:
-        system.write(path, json.dumps({"formatting": identity}) + "\n", mode=0o600)
-    else:
-        system.remove(path)
-
-
-def intended(system: System, lib: str) -> str:
-    try:
-        return str(json.loads(system.read(posixpath.join(lib, "resource-disk.json"))).get("formatting", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
-
-
 def _await_partition(system: System, profile: DistroProfile, device: str) -> str:
     """Wait until the first partition's node is there."""
     part = part_name(device)
@@ -300,10 +293,6 @@ def _what_is_left(system: System, device: str) -> str:
     return "the next boot tries again"
 
 
-def _is_platforms(part: Part) -> bool:
-    return part.kind == MICROSOFT_RESERVED or part.filesystem == PLATFORM_FILESYSTEM
-
-
 def _blkid(system: System, device: str) -> dict[str, str]:
     """What blkid finds by probing the device itself, not its cache. Nothing found is status 2."""
     if system.which("blkid") is None:
@@ -323,8 +312,11 @@ def _blkid(system: System, device: str) -> dict[str, str]:
 
 
 def _is_blank(system: System, device: str) -> bool:
-    """Whether the first MiB is zero. A device that cannot be read is not blank."""
+    """Whether the first MiB and the last are zero. A device that cannot be read is not blank."""
     try:
-        return not any(system.read(device, PROBED))
+        with open(system.path(device), "rb") as stream:
+            head = stream.read(PROBED)
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - PROBED))
+            return not any(head) and not any(stream.read(PROBED))
     except OSError:
         return False

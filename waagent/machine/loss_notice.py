@@ -1,12 +1,16 @@
 """The notice on the resource disk: what is stored there can be lost.
 
-write(system, directory)   true if it was not there, or said something else
+wrote(system, directory, note)   true if it was not there, or said something else. A disk on which it cannot be
+                                 written (read-only, full) is as good without: `note` says so
 
 Source: provisioning 6.4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from waagent.errors import SystemRefused
 from waagent.system import System
 
 NAME = "DATALOSS_WARNING_README.txt"
@@ -19,7 +23,11 @@ https://learn.microsoft.com/azure/virtual-machines/managed-disks-overview
 """
 
 
-def write(system: System, directory: str) -> bool:
+def wrote(system: System, directory: str, note: Callable[[str], None]) -> bool:
     if system.planning and not system.is_directory(directory):
         return False
-    return system.write(f"{directory}/{NAME}", TEXT, mode=0o644)
+    try:
+        return system.write(f"{directory}/{NAME}", TEXT, mode=0o644)
+    except (SystemRefused, OSError) as error:
+        note(f"the warning on the resource disk is not written: {error}")
+        return False

@@ -1,6 +1,7 @@
 """What is mounted where, and mounting.
 
     mounts(system)                  [Mount(device, directory, filesystem, options)], as the kernel lists them
+    real(system, directory)         the same directory, without links on the way: the kernel lists no others
     at(system, directory)           the Mount on exactly this directory, the topmost one, or None
     of(system, *devices)            the first Mount of one of these devices
     mount(system, command, …)       DiskError that says what the kernel said
@@ -42,8 +43,13 @@ def mounts(system: System) -> list[Mount]:
     return found
 
 
+def real(system: System, directory: str) -> str:
+    path = os.path.realpath(system.path(directory)) if system.root == "/" else str(system.path(directory))
+    return path if system.root == "/" else path[len(system.root) :] or "/"
+
+
 def at(system: System, directory: str) -> Mount | None:
-    wanted = os.path.normpath(directory)
+    wanted = real(system, directory)
     return next((mount for mount in reversed(mounts(system)) if mount.directory == wanted), None)
 
 

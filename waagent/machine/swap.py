@@ -3,6 +3,7 @@
 ensure(system, path, size)   changed, or unchanged; DiskError
 drop(system, path)           it is not used any more and gone; false if there was none
 active(system)               paths of the swap areas in use
+in_use(system, path)         whether the file is one of them, directly or through its encrypted mapping
 
 An active file of the right size is kept, and its mode put right. One of another size is switched off and made
 anew. Nothing is begun that would fill the disk: it may take no more than `share` of what is free.
@@ -48,6 +49,10 @@ def active(system: System) -> list[str]:
     except OSError:
         return []
     return [line.split()[0].replace("\\040", " ") for line in lines if line.split()]
+
+
+def in_use(system: System, path: str) -> bool:
+    return _is_active(system, path) or _is_active(system, MAPPED)
 
 
 def can_encrypt(system: System) -> bool:

@@ -2,6 +2,9 @@
 
 have(system, config, mounted_on, lib) -> Space(kind, told, path): changed, unchanged or skipped, with the sentence
 that says so and the file in use; DiskError
+used(system)           the file that was in use in this boot; "" for none
+switched_off(system)   the same, when it is still there and not in use any more: somebody took it out of use and
+                       shall have his way until the next boot
 
 Where it goes:
 
@@ -11,7 +14,7 @@ Where it goes:
     3. the state directory on the OS disk, where ResourceDisk.SwapFallback=os; it takes no more than half of what is
        free there, and goes when there is a resource disk again
 
-Source: provisioning 6.5; field demands 121, 122, 130.
+Source: provisioning 6.5; field demands 121, 122, 123, 130.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from waagent.config import Config
 
 SHARE_OF_OS_DISK = 0.5
+USED = "/run/waagent/swap"  # the file in use, gone with the boot
 
 
 class Space(NamedTuple):
@@ -50,15 +54,33 @@ def have(system: System, config: Config, mounted_on: str | None, lib: str) -> Sp
         directory, share = lib, SHARE_OF_OS_DISK
     path, size = _file_in(directory), config.integer("ResourceDisk.SwapSizeMB")
     made = swap.ensure(system, path, size * swap.MIB, encrypted=encrypted, share=share)
+    quietly = system.quietly()
+    quietly.make_directory("/run/waagent")
+    quietly.write(USED, path + "\n")
     told = f"{path} is in use, {size} MiB{', encrypted' if encrypted else ''}"
     return Space("changed" if made or dropped else "unchanged", told, path)
 
 
+def used(system: System) -> str:
+    """The file that was in use in this boot; "" for none."""
+    try:
+        return system.read_text(USED).strip()
+    except OSError:
+        return ""
+
+
+def switched_off(system: System) -> str:
+    path = used(system)
+    return path if path and system.exists(path) and not swap.in_use(system, path) else ""
+
+
 def _place(system: System, config: Config, mounted_on: str | None) -> str | None:
+    """The directory without links on the way: the kernel lists the file so."""
     if mounted_on and (system.planning or mounts.at(system, mounted_on) is not None):
-        return mounted_on
+        return mounts.real(system, mounted_on)
     configured = config.text("ResourceDisk.MountPoint") or "/mnt/resource"
-    return configured if configured != "/" and mounts.at(system, configured) is not None else None
+    found = mounts.at(system, configured)
+    return found.directory if found is not None and found.directory != "/" else None
 
 
 def _file_in(directory: str) -> str:

@@ -177,7 +177,8 @@ def test_profile_defaults_are_options_with_good_values(row: tuple[str, str, str,
 
 
 WORDS = ("service", "name", "hash", "password", "date", "comment", "interface", "device", "file", "destination", "gateway",
-         "type", "force", "directory", "options", "metric", "version", "module", "flavour", "number", "release")  # fmt: skip
+         "type", "force", "volume", "directory", "options", "metric", "version", "module", "flavour", "number",
+         "release")  # fmt: skip
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}")

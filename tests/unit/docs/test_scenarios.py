@@ -19,10 +19,10 @@ LISTS = {"provisioning": 98, "guest-operations": 80, "extensions": 127, "field-d
 # Lists of which every row is held; of provisioning, those that wait for the work that they ask for.
 COMPLETE = ("provisioning", "extensions")
 OUTSTANDING: dict[str, frozenset[int]] = {"provisioning": frozenset(), "extensions": frozenset()}
-# Demands about accounts, network, boot order, provisioning, deprovisioning and extensions: each is held by a test, or
+# Demands about accounts, disks, network, boot order, provisioning, deprovisioning and extensions: each is held by a test, or
 # there is a reason in docs/rationale.md, under these words.
 DEMANDS = (
-    4, *range(18, 32), *range(33, 63), *range(66, 76), 86, *range(89, 100), 103, 104, 110, 126, *range(131, 139), 143,
+    4, *range(18, 32), *range(33, 63), *range(66, 76), 86, *range(89, 100), 103, 104, 110, *range(119, 139), 143,
     *range(147, 150), 155, 156, 157, 161, *range(163, 167), 172,
 )  # fmt: skip
 REASONS = {

@@ -13,6 +13,7 @@ SCSI_0, SCSI_1 = "{f8b3781a-1e82-4818-a1c3-63d806ec15bb}", "{f8b3781b-1e82-4818-
 
 
 @pytest.mark.row("provisioning", 69)
+@pytest.mark.row("field-demands", 125)
 def test_row_69_generation_1_has_it_at_port_1_of_the_ide_controller(system: System, channel) -> None:
     channel(SCSI_0, {"0": "sdc", "1": "sdd"})  # data disks of the owner
     channel(IDE_0, {"0": "sda"})
@@ -21,6 +22,7 @@ def test_row_69_generation_1_has_it_at_port_1_of_the_ide_controller(system: Syst
 
 
 @pytest.mark.row("provisioning", 69)
+@pytest.mark.row("field-demands", 125)
 def test_row_69_generation_2_has_it_at_lun_1_of_the_first_scsi_controller(system: System, channel) -> None:
     channel(SCSI_1, {"0": "sdc", "1": "sdd"})
     channel(SCSI_0, {"0": "sda", "1": "sdb", "2": "sr0"})
@@ -28,6 +30,7 @@ def test_row_69_generation_2_has_it_at_lun_1_of_the_first_scsi_controller(system
 
 
 @pytest.mark.row("provisioning", 69)
+@pytest.mark.row("field-demands", 125)
 def test_row_69_old_kernels_name_the_disk_in_the_directory(system: System, put) -> None:
     base = "/sys/bus/vmbus/devices/vmbus_0_2"
     put(f"{base}/device_id", f"{IDE_1}\n")
@@ -67,6 +70,7 @@ def test_the_vmbus_counts_more_than_a_name_of_udev(system: System, put, channel)
 
 
 @pytest.mark.row("provisioning", 70)
+@pytest.mark.row("field-demands", 120)
 def test_row_70_a_size_without_one_has_none(system: System, channel) -> None:
     channel(SCSI_0, {"0": "sda", "2": "sr0"})
     channel(SCSI_1, {"1": "sdc"})

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 
 from tests.conftest import Script
 from waagent.errors import DiskError
 from waagent.machine import disks
 from waagent.machine.disks import Contents, Part, Verdict
+from waagent.machine.unfinished import NOTHING, Found
 from waagent.system import System
 
-MSR = disks.MICROSOFT_RESERVED
+MSR, BASIC = disks.MICROSOFT_RESERVED, "ebd0a0a2-b9e5-4433-87c0-68b6b72699c7"
+TABLE, PARTITION, VOLUME = Found(table=True), Found(partition=True), Found(partition=True, volume=True)
 
 
 def one(
@@ -24,83 +28,97 @@ def whole(filesystem: str = "", table: str = "", blank: bool = False, used_by: s
 
 
 def many(*parts: tuple[str, str], table: str = "gpt") -> Contents:
-    listed = tuple(Part(f"/dev/sdb{n}", kind, fs, f"id-{n}", False) for n, (kind, fs) in enumerate(parts, 1))
+    listed = tuple(
+        Part(f"/dev/sdb{n}", kind, fs.replace("blank", ""), f"id-{n}", fs == "blank")
+        for n, (kind, fs) in enumerate(parts, 1)
+    )
     return Contents("/dev/sdb", table, "", False, listed, "")
 
 
 @pytest.mark.row("field-demands", 127)
 @pytest.mark.parametrize(
-    ("contents", "wanted", "intended", "action", "partition", "filesystem"),
+    ("contents", "wanted", "begun", "action", "partition", "filesystem"),
     [
         # rows 71, 73: the platform's fresh disk becomes ours; a file system stays, whatever was asked for
-        (one("ntfs"), "ext4", "", "format", "/dev/sdb1", "ntfs"),
-        (one("ext4", kind="83"), "ext4", "", "mount", "/dev/sdb1", "ext4"),
-        (one("xfs", kind="83"), "ext4", "", "mount", "/dev/sdb1", "xfs"),
-        (one("ext4"), "ext4", "", "mount", "/dev/sdb1", "ext4"),
-        (one("ntfs"), "ntfs", "", "mount", "/dev/sdb1", "ntfs"),
-        (one("vfat"), "ext4", "", "mount", "/dev/sdb1", "vfat"),
+        (one("ntfs"), "ext4", NOTHING, "format", "/dev/sdb1", "ntfs"),
+        (one("ext4", kind="83"), "ext4", NOTHING, "mount", "/dev/sdb1", "ext4"),
+        (one("xfs", kind="83"), "ext4", NOTHING, "mount", "/dev/sdb1", "xfs"),
+        (one("ext4"), "ext4", NOTHING, "mount", "/dev/sdb1", "ext4"),
+        (one("ntfs"), "ntfs", NOTHING, "mount", "/dev/sdb1", "ntfs"),
+        (one("vfat"), "ext4", NOTHING, "mount", "/dev/sdb1", "vfat"),
         # row 72: the platform's layout of a large disk
-        (many((MSR, ""), ("ebd0a0a2", "ntfs")), "ext4", "", "partition", "/dev/sdb2", "ntfs"),
-        (many((MSR, ""), ("ebd0a0a2", "ntfs")), "ntfs", "", "mount", "/dev/sdb2", "ntfs"),
-        (many(("0fc6", "ext4"), ("0fc6", "")), "ext4", "", "leave", "", ""),
-        (many((MSR, ""), ("0fc6", "ext4")), "ext4", "", "leave", "", ""),
-        (many(("7", "ntfs"), ("7", "ntfs"), table="dos"), "ext4", "", "leave", "", ""),
+        (many((MSR, "blank"), (BASIC, "ntfs")), "ext4", NOTHING, "partition", "/dev/sdb2", "ntfs"),
+        (many((MSR, "blank"), (BASIC, "ntfs")), "ntfs", NOTHING, "mount", "/dev/sdb2", "ntfs"),
+        # … and what only looks like it: data in the reserved one, a second NTFS, one that is said to be reserved
+        (many((MSR, ""), (BASIC, "ntfs")), "ext4", NOTHING, "leave", "", ""),
+        (many((MSR, "ntfs"), (BASIC, "ntfs")), "ext4", NOTHING, "leave", "", ""),
+        (many((MSR, "blank"), (BASIC, "ntfs"), (BASIC, "ntfs")), "ext4", NOTHING, "leave", "", ""),
+        (many((MSR, "blank"), (BASIC, "ntfs"), (BASIC, "blank")), "ext4", NOTHING, "leave", "", ""),
+        (many((BASIC, "ntfs"), (BASIC, "ntfs")), "ext4", NOTHING, "leave", "", ""),
+        (many((MSR, "blank"), (MSR, "blank")), "ext4", NOTHING, "leave", "", ""),
+        (many((MSR, "ext4"), (BASIC, "ntfs")), "ext4", TABLE, "leave", "", ""),
+        (many(("0fc6", "ext4"), ("0fc6", "")), "ext4", NOTHING, "leave", "", ""),
+        (many((MSR, ""), ("0fc6", "ext4")), "ext4", NOTHING, "leave", "", ""),
+        (many(("7", "ntfs"), ("7", "ntfs"), table="dos"), "ext4", NOTHING, "leave", "", ""),
         # row 78: a blank disk, and what only looks like one
-        (whole(blank=True), "ext4", "", "partition", "/dev/sdb1", ""),
-        (whole(), "ext4", "", "leave", "", ""),
-        (whole(table="gpt"), "ext4", "", "leave", "", ""),
-        (whole(table="gpt"), "ext4", "table of /dev/sdb", "partition", "/dev/sdb1", ""),
-        (whole("ext4"), "ext4", "", "mount", "/dev/sdb", "ext4"),
-        (whole("ntfs"), "ext4", "", "leave", "", ""),
-        (whole("LVM2_member"), "ext4", "", "leave", "", ""),
+        (whole(blank=True), "ext4", NOTHING, "partition", "/dev/sdb1", ""),
+        (whole(), "ext4", NOTHING, "leave", "", ""),
+        (whole(table="gpt"), "ext4", NOTHING, "leave", "", ""),
+        (whole(table="gpt"), "ext4", TABLE, "partition", "/dev/sdb1", ""),
+        (whole("ext4"), "ext4", NOTHING, "mount", "/dev/sdb", "ext4"),
+        (whole("ntfs"), "ext4", NOTHING, "leave", "", ""),
+        (whole("LVM2_member"), "ext4", NOTHING, "leave", "", ""),
         # a partition that says nothing: empty, ours and cut off, or unknown
-        (one("", blank=True), "ext4", "", "format", "/dev/sdb1", ""),
-        (one(""), "ext4", "", "leave", "", ""),
-        (one(""), "ext4", "id-01", "format", "/dev/sdb1", ""),
-        (one(""), "ext4", "table of /dev/sdb", "format", "/dev/sdb1", ""),
-        (one(""), "ext4", "id-02", "leave", "", ""),
-        (one("", identity=""), "ext4", "", "leave", "", ""),
-        (one("ntfs"), "ext4", "id-01", "format", "/dev/sdb1", ""),
-        (one("ext4"), "ext4", "id-01", "mount", "/dev/sdb1", "ext4"),
-        (one("crypto_LUKS"), "ext4", "id-01", "leave", "", ""),
-        (one("swap"), "ext4", "", "leave", "", ""),
+        (one("", blank=True), "ext4", NOTHING, "format", "/dev/sdb1", ""),
+        (one(""), "ext4", NOTHING, "leave", "", ""),
+        (one(""), "ext4", PARTITION, "format", "/dev/sdb1", ""),
+        (one(""), "ext4", TABLE, "format", "/dev/sdb1", ""),
+        (one("ntfs"), "ext4", VOLUME, "format", "/dev/sdb1", "ntfs"),
+        (one("ext4"), "ext4", PARTITION, "mount", "/dev/sdb1", "ext4"),
+        (one("ext4"), "ext4", VOLUME, "remake", "/dev/sdb1", "ext4"),
+        (one("crypto_LUKS"), "ext4", VOLUME, "leave", "", ""),
+        (one("swap"), "ext4", NOTHING, "leave", "", ""),
         # somebody uses it without mounting it
-        (whole(blank=True, used_by="dm-0"), "ext4", "", "leave", "", ""),
+        (whole(blank=True, used_by="dm-0"), "ext4", NOTHING, "leave", "", ""),
     ],
 )
-def test_row_127_what_may_be_done_with_a_disk(contents, wanted, intended, action, partition, filesystem) -> None:
-    found = disks.verdict(contents, wanted, intended)
+def test_row_127_what_may_be_done_with_a_disk(contents, wanted, begun, action, partition, filesystem) -> None:
+    found = disks.verdict(contents, wanted, begun)
     assert found[:3] == (action, partition, filesystem)
     assert bool(found.reason) == (action == "leave")
 
 
-def test_no_verdict_ever_destroys_a_file_system_that_is_not_the_platforms() -> None:
-    for filesystem in (
-        "ext2",
-        "ext3",
-        "ext4",
-        "xfs",
-        "btrfs",
-        "vfat",
-        "exfat",
-        "crypto_LUKS",
-        "LVM2_member",
-        "swap",
-        "f2fs",
-    ):
-        for contents in (
-            one(filesystem),
-            whole(filesystem),
-            many((MSR, ""), ("x", filesystem)),
-            many(("x", filesystem), ("7", "ntfs")),
-        ):
-            for wanted in ("ext4", "xfs", "ntfs"):
-                for intended in ("", "id-01", "id-1", "table of /dev/sdb"):
-                    assert disks.verdict(contents, wanted, intended).action in ("mount", "leave"), (
-                        contents,
-                        wanted,
-                        intended,
-                    )
+HELD = ("blank", "", "ntfs", "ext4", "xfs", "btrfs", "vfat", "exfat", "crypto_LUKS", "LVM2_member", "swap", "zfs_member")
+KINDS = (MSR, BASIC, "7", "83", "82", "0fc63daf-8483-4772-8e79-3d69d8477de4")
+
+
+@settings(max_examples=1000)
+@given(
+    table=some.sampled_from(("", "dos", "gpt")),
+    held=some.sampled_from(HELD),
+    parts=some.lists(some.tuples(some.sampled_from(KINDS), some.sampled_from(HELD)), max_size=4),
+    used_by=some.sampled_from(("", "", "", "dm-0")),
+    wanted=some.sampled_from(("ext4", "xfs", "ntfs")),
+    begun=some.sampled_from((NOTHING, NOTHING, TABLE, PARTITION, VOLUME)),
+)
+def test_no_verdict_ever_destroys_what_may_be_an_owner_s(table, held, parts, used_by, wanted, begun) -> None:
+    """Whatever is on a disk: what a verdict destroys is blank, or NTFS that is looked into first, or was begun by us."""
+    listed = many(*parts).parts if table else ()
+    whole_disk = "" if table else held.replace("blank", "")
+    contents = Contents("/dev/sdb", table, whole_disk, not table and held == "blank", listed, used_by)
+    may = disks.verdict(contents, wanted, begun)
+    destroyed = {
+        "partition": listed, "format": listed[:1], "remake": listed[:1], "mount": (), "leave": (),
+    }[may.action]  # fmt: skip
+    for part in destroyed:
+        looked_at = part.filesystem == may.filesystem == "ntfs" and part.device == may.partition
+        resumed = len(listed) == 1 and part.filesystem == "" and (begun.table or begun.partition)
+        half = may.action == "remake" and begun.volume and part.filesystem == may.filesystem
+        assert part.blank or looked_at or resumed or half
+    if may.action == "partition" and not listed:
+        assert (contents.blank or begun.table) and not whole_disk
+    if used_by:
+        assert may.action == "leave"
 
 
 @pytest.mark.parametrize(
@@ -122,10 +140,10 @@ def test_blkid_is_asked_for_each_partition(system: System, script: Script, chann
     program("blkid")
     script.on("blkid", "-p", "-o", "export", "/dev/sdb", stdout="DEVNAME=/dev/sdb\nPTUUID=12\nPTTYPE=dos\n")
     script.on(
-        "blkid", "-p", "-o", "export", "/dev/sdb1", stdout="TYPE=ntfs\nPART_ENTRY_TYPE=0x7\nPART_ENTRY_UUID=12-01\n"
+        "blkid", "-p", "-o", "export", "/dev/sdb1", stdout="UUID=1A51\nTYPE=ntfs\nPART_ENTRY_TYPE=0x7\nPART_ENTRY_UUID=12-01\n"
     )
     assert disks.inspect(system, "/dev/sdb") == Contents(
-        "/dev/sdb", "dos", "", False, (Part("/dev/sdb1", "7", "ntfs", "12-01", False),), ""
+        "/dev/sdb", "dos", "", False, (Part("/dev/sdb1", "7", "ntfs", "12-01", False, "1A51"),), ""
     )
 
 
@@ -164,15 +182,18 @@ def test_row_76_a_missing_mkfs_is_told_before_anything_is_destroyed(system: Syst
     program("mkfs.ext4", "mkfs.xfs")
     assert disks.require_mkfs(system, profile, "ext4") == ("mkfs.ext4", "-F", "{device}")
     assert disks.require_mkfs(system, profile, "xfs") == ("mkfs.xfs", "-f", "{device}")
+    assert disks.require_mkfs(system, profile, "xfs", "id") == ("mkfs.xfs", "-f", "-muuid=id", "{device}")
 
 
-def test_an_intent_is_kept_and_forgotten(system: System) -> None:
-    system.make_directory("/var/lib/waagent")
-    assert disks.intended(system, "/var/lib/waagent") == ""
-    disks.intend(system, "/var/lib/waagent", "id-01")
-    assert disks.intended(system, "/var/lib/waagent") == "id-01"
-    disks.intend(system, "/var/lib/waagent", "")
-    assert disks.intended(system, "/var/lib/waagent") == ""
+@pytest.mark.parametrize(("content", "blank"), [
+    (b"", True), (b"\0" * 8192, True), (b"\0" * 4 * disks.PROBED, True), (b"\0" * 8191 + b"x", False),
+    (b"\0" * (4 * disks.PROBED - 1) + b"x", False), (b"x" + b"\0" * 4 * disks.PROBED, False),
+])  # fmt: skip
+def test_a_disk_is_blank_that_has_nothing_at_its_beginning_and_its_end(system: System, script: Script, put, program, content, blank):
+    put("/dev/sdb", content)
+    program("blkid")
+    script.on("blkid", "-p", "-o", "export", "/dev/sdb", status=2)
+    assert disks.inspect(system, "/dev/sdb").blank is blank
     assert Verdict("leave").partition == ""
 
 

@@ -1,0 +1,271 @@
+"""The resource disk from what is found to what is mounted: at the boot, and later for a disk that came late.
+
+have(system, config, profile, lib, note) -> Scratch(kind, told, fact): changed, unchanged or skipped, with the
+sentence that says so, and the fact resource_disk; DiskError. `note` takes what is worth knowing besides.
+
+awaited(system)    why there was no disk when it was looked for in this boot; "" when there was one
+
+The order: whose disk it is; where it is mounted already; else what is on it, and what that allows (disks.verdict);
+looking into the platform's NTFS; writing down what is about to be destroyed (unfinished); making; mounting.
+
+Source: provisioning 6; field demands 60, 119 to 130.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
+
+from waagent.errors import DiskError
+from waagent.machine import (
+    cloud_init_stages,
+    disk_search,
+    disks,
+    fstab,
+    loss_notice,
+    mounts,
+    ntfs_root,
+    stripe,
+    unfinished,
+)
+from waagent.system import System
+
+if TYPE_CHECKING:
+    from waagent.config import Config
+    from waagent.distro import DistroProfile
+
+LOOK = "/run/waagent/resource-disk"
+AWAITED = "/run/waagent/resource-disk-awaited"
+NEW_ID = "/proc/sys/kernel/random/uuid"
+
+Note = Callable[[str], None]
+Fact = Optional["dict[str, Any]"]
+
+
+class Scratch(NamedTuple):
+    kind: str
+    told: str
+    fact: Fact = None
+
+
+class _Work(NamedTuple):
+    """What all of it is about."""
+
+    system: System
+    config: Config
+    profile: DistroProfile
+    lib: str
+    note: Note
+
+    @property
+    def filesystem(self) -> str:
+        return self.config.text("ResourceDisk.Filesystem") or "ext4"
+
+
+def have(system: System, config: Config, profile: DistroProfile, lib: str, note: Note) -> Scratch:
+    """Raises DiskError that says what was found and what to do."""
+    ours = config.switch("ResourceDisk.Format")
+    try:
+        found = disk_search.candidates(system, config.text("ResourceDisk.Device"))
+    except DiskError as error:
+        if ours:
+            _await(system, error.message)
+            raise
+        found = []  # a wrong name does no harm where the disk is not to be touched
+    if not found:
+        told = "this VM size has no resource disk" if ours else "ResourceDisk.Format=n"
+        _await(system, told if ours else "")
+        return Scratch("skipped", told)
+    entry = fstab.entry_of(system, *disks.above(system, found[0]))
+    if not ours or (entry is not None and entry.is_cloud_inits):
+        _await(system, "")
+        fact = _of_others(system, found[0], "cloud-init" if ours else "administrator")
+        if ours:
+            return Scratch("skipped", "cloud-init looks after the resource disk (it is in /etc/fstab)", fact)
+        return Scratch("skipped", "ResourceDisk.Format=n", fact)
+    stage = cloud_init_stages.pending(system)
+    if stage:
+        told = f"cloud-init has not ended its stage {stage}, in which it may take the resource disk"
+        _await(system, told)
+        return Scratch("skipped", told)
+    _await(system, "")
+    if entry is not None and not entry.is_stable:
+        note(f"/etc/fstab names {entry.device}, which may be another disk at the next boot, or none: "
+             "/dev/disk/azure/resource-part1 with the option nofail is safe")  # fmt: skip
+    return _ours(_Work(system, config, profile, lib, note), found)
+
+
+def awaited(system: System) -> str:
+    try:
+        return system.read_text(AWAITED).strip()
+    except OSError:
+        return ""
+
+
+def _await(system: System, reason: str) -> None:
+    """Have it known, until the next boot, that a disk which comes later has not been seen; "" for one that has."""
+    quietly = system.quietly()
+    if reason:
+        quietly.make_directory("/run/waagent")
+        quietly.write(AWAITED, reason + "\n")
+    else:
+        quietly.remove(AWAITED)
+
+
+def _ours(work: _Work, found: list[str]) -> Scratch:
+    system = work.system
+    device = _of_several(work, found) if len(found) > 1 else found[0]
+    _leave_no_look(system)
+    mounted = mounts.of(system, *disks.above(system, device))
+    if mounted is not None:
+        unfinished.done(system, work.lib)
+        wrote = loss_notice.wrote(system, mounted.directory, work.note)
+        fact = _fact(device, mounted.device, mounted.directory, mounted.filesystem)
+        told = f"{mounted.device} is mounted on {mounted.directory}"
+        return Scratch("changed", f"{told}; wrote the warning", fact) if wrote else Scratch("unchanged", told, fact)
+    directory = mounts.real(system, work.config.text("ResourceDisk.MountPoint") or "/mnt/resource")
+    _require_free(work, directory)
+    partition, filesystem, made = _prepare(work, device)
+    if not system.is_directory(directory):
+        system.make_directory(directory)
+    command = work.profile.command("resource-disk.mount", type=filesystem, device=partition, directory=directory)
+    mounts.mount(system, command, partition, directory, work.config.text("ResourceDisk.MountOptions"))
+    loss_notice.wrote(system, directory, work.note)
+    how = f"made {filesystem} on {partition} and mounted it" if made else f"mounted {partition} ({filesystem})"
+    return Scratch("changed", f"{how} on {directory}", _fact(device, partition, directory, filesystem))
+
+
+def _of_several(work: _Work, found: list[str]) -> str:
+    """One array of all of them where that is asked for, else the first."""
+    if work.config.switch("ResourceDisk.Stripe"):
+        return stripe.have(work.system, [disks.inspect(work.system, device) for device in found])
+    work.note(f"of {len(found)} local disks {found[0]} is used and {', '.join(found[1:])} left: "
+              "ResourceDisk.Stripe=y makes one of them, ResourceDisk.Device names one")  # fmt: skip
+    return found[0]
+
+
+def _require_free(work: _Work, directory: str) -> None:
+    """Raises DiskError when nothing can be mounted on the directory."""
+    system = work.system
+    if system.exists(directory) and not system.is_directory(directory):
+        raise DiskError(f"cannot mount the resource disk on {directory}: it is a file; remove it or set another "
+                        "ResourceDisk.MountPoint")  # fmt: skip
+    other = mounts.at(system, directory)
+    if other is not None:
+        raise DiskError(f"cannot mount the resource disk on {directory}: {other.device} is mounted there")
+    if system.listing(directory):
+        work.note(f"{directory} is not empty; what is in it is hidden while the resource disk is mounted")
+
+
+def _prepare(work: _Work, device: str) -> tuple[str, str, bool]:
+    """Have a file system on the disk: the partition, what is on it, whether it was made now."""
+    system, lib = work.system, work.lib
+    contents = disks.inspect(system, device)
+    begun = unfinished.found(system, lib, contents)
+    unfinished.done(system, lib)  # it counts for this look
+    may = disks.verdict(contents, work.filesystem, begun)
+    if may.action == "leave":
+        raise DiskError(
+            f"cannot use the resource disk: {may.reason}; data of its owner may be there, so it is left as it is. "
+            "Who needs nothing of it makes a file system there (mkfs), which is then mounted"
+        )
+    if may.action == "mount" or (may.action == "remake" and _holds_files(work, may)):
+        return may.partition, may.filesystem, False
+    volume = _new_id(system)
+    mkfs = disks.require_mkfs(system, work.profile, work.filesystem, volume)  # before anything is destroyed
+    if may.action == "partition":
+        disks.require_partitioner(system, device)
+    if may.filesystem == disks.PLATFORM_FILESYSTEM:
+        _require_no_files(work, may.partition, begun)
+    partition = may.partition
+    if may.action == "partition":
+        partition = _divide(work, device)
+    part = next((part for part in contents.parts if part.device == partition and may.action != "partition"), None)
+    identity = part.identity if part is not None else disks.part_identity(system, partition)
+    unfinished.begin_filesystem(system, lib, device, partition, identity, (part.volume if part else "", volume))
+    try:
+        if may.action != "partition":
+            disks.retype(system, work.profile, partition, device, contents.table)
+        disks.make_filesystem(system, mkfs, partition)
+    except DiskError:
+        unfinished.failed(system, lib, partition)
+        raise
+    unfinished.done(system, lib)
+    return partition, work.filesystem, True
+
+
+def _divide(work: _Work, device: str) -> str:
+    unfinished.begin_table(work.system, work.lib, device)
+    try:
+        return disks.partition(work.system, work.profile, device, disks.size_of(work.system, device))
+    except DiskError:
+        unfinished.failed(work.system, work.lib, device)
+        raise
+
+
+def _new_id(system: System) -> str:
+    try:
+        return system.read_text(NEW_ID).strip()
+    except OSError:
+        return ""
+
+
+def _require_no_files(work: _Work, partition: str, begun: unfinished.Found) -> None:
+    """Raises DiskError when the platform's NTFS has files of the owner, or cannot be looked into."""
+    try:
+        names = ntfs_root.names(work.system, partition)
+    except DiskError as error:
+        if begun.volume:  # the very volume that had no files when we began to overwrite it
+            return
+        raise DiskError(f"cannot use the resource disk: {error}; it is left as it is", device=partition) from error
+    if not disks.only_platform_files(names):
+        raise DiskError(
+            f"cannot use the resource disk: {partition} is NTFS and has files ({', '.join(names[:5])}); "
+            "it stays so. "
+            "Set ResourceDisk.Filesystem=ntfs to mount it"
+        )
+
+
+def _holds_files(work: _Work, may: disks.Verdict) -> bool:
+    """Whether the file system that mkfs was making when the power went has been used since.
+
+    Half a file system may look whole even to mount; without files nothing is lost when it is made anew. The owner's
+    options do not count here: what is wrong with them says nothing about the disk.
+    """
+    system = work.system
+    if system.planning:
+        work.note(f"{may.partition} is looked into before it is formatted")
+        return True
+    system.make_directory(LOOK, 0o700)
+    look = ("mount", "-o", "ro,nosuid,nodev,noexec", "-t", may.filesystem, may.partition, LOOK)
+    if system.run(*look, ok=None, limit=120).status != 0:
+        return False
+    try:
+        return bool(set(system.listing(LOOK)) - {"lost+found"})
+    finally:
+        _leave_no_look(system, expected=True)
+
+
+def _leave_no_look(system: System, *, expected: bool = False) -> None:
+    """Have nothing mounted where we look into disks. Raises DiskError.
+
+    What an agent left there that was killed would be taken for a mount of the owner's.
+    """
+    if (expected or mounts.at(system, LOOK) is not None) and not system.planning:
+        answer = system.run("umount", LOOK, ok=None)
+        if answer.status != 0:
+            raise DiskError(f"cannot use the resource disk: it is mounted on {LOOK}, where it was looked into, and "
+                            f"cannot be unmounted: {answer.stderr.strip()}")  # fmt: skip
+
+
+def _of_others(system: System, device: str, owner: str) -> Fact:
+    """Where somebody else mounted it, if anywhere."""
+    mounted = mounts.of(system, *disks.above(system, device))
+    if mounted is None:
+        return {"owner": owner, "device": device}
+    return _fact(device, mounted.device, mounted.directory, mounted.filesystem, owner)
+
+
+def _fact(device: str, partition: str, directory: str, filesystem: str, owner: str = "waagent") -> Fact:
+    told = {"owner": owner, "device": device, "partition": partition, "mount_point": directory}
+    return {**told, "filesystem": filesystem}

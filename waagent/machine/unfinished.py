@@ -1,0 +1,161 @@
+"""What was being made of a disk when the power went: written down before, so that the next boot can make it good.
+
+begin_table(system, lib, device)           a table is about to be made on this disk
+begin_filesystem(system, lib, device, …)   mkfs is about to run on this partition; `volumes`: ids of the file system
+                                           that it had and of the one that it gets, as far as known
+failed(system, lib, device)                the program has ended badly: `device` is what it had in hand
+done(system, lib)                          nothing is unfinished any more
+found(system, lib, contents)               Found(table, partition, volume): what of this disk we began
+settle(system, lib)                        withdraw what a killed agent left in this very boot
+
+The record counts for one look: whoever asks acts on it at once and withdraws it. It names
+
+    disk        the disk's own number (WWN, serial number) and size; a name like /dev/sdb is none
+    partition   PARTUUID
+    volumes     ids of file systems; one of another id was made by somebody else
+    beyond      what lay behind the first MiB, where programs that make tables do not write: on another disk, and on
+                one that somebody has worked on since, it is something else
+    before      the first two MiB before the program began: when it has failed and they are the same, it did not
+                write, and the record is withdrawn
+    left        the first two MiB as the failed program left them: when they differ, somebody has worked there
+    boot        a record of this boot that says nothing of a failure is of an agent that was killed, not of a power
+                cut: it does not count
+
+Kept in <lib>/resource-disk.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from waagent.system import System
+
+if TYPE_CHECKING:
+    from waagent.machine.disks import Contents
+
+Record = dict[str, Any]
+
+BOOT = "/proc/sys/kernel/random/boot_id"
+NUMBERS = ("device/wwid", "wwid", "device/serial", "serial", "md/uuid")
+MIB = 1024 * 1024
+# Longer than the step may take: whoever has not ended by then was killed.
+LONGEST = 1500.0
+
+
+class Found(NamedTuple):
+    """What was found again: its table, its one partition, the file system on that by its id."""
+
+    table: bool = False
+    partition: bool = False
+    volume: bool = False
+
+
+NOTHING = Found()
+
+
+def begin_table(system: System, lib: str, device: str) -> None:
+    disk = identity_of(system, device)
+    record: Record = {"disk": disk, "beyond": _hash(system, device, MIB, MIB), "before": _hash(system, device)}
+    _save(system, lib, record if disk else None)
+
+
+def begin_filesystem(
+    system: System, lib: str, device: str, part: str, identity: str, volumes: tuple[str, ...] = ()
+) -> None:
+    """`identity`: the PARTUUID. A partition without one is not written down."""
+    record: Record = {"disk": identity_of(system, device), "partition": identity, "before": _hash(system, part)}
+    record["volumes"] = [each for each in volumes if each]
+    _save(system, lib, record if identity else None)
+
+
+def failed(system: System, lib: str, device: str) -> None:
+    record, now = _load(system, lib), _hash(system, device)
+    _save(system, lib, {**record, "left": now} if record and now and record.get("before") != now else None)
+
+
+def done(system: System, lib: str) -> None:
+    system.remove(_path(lib))
+
+
+def found(system: System, lib: str, contents: Contents) -> Found:
+    record = _load(system, lib)
+    if not record or record.get("disk") != identity_of(system, contents.device):
+        return NOTHING
+    left = record.get("left")
+    if "partition" not in record:
+        untouched = record.get("beyond") == _hash(system, contents.device, MIB, MIB)
+        holds = left == _hash(system, contents.device) if left else _is_of_before(system, record) and untouched
+        return Found(table=bool(holds and record["disk"]))
+    part = next((part for part in contents.parts if part.identity == record["partition"]), None)
+    if part is None or len(contents.parts) > 1:
+        return NOTHING
+    if not (left == _hash(system, part.device) if left else _is_of_before(system, record)):
+        return NOTHING
+    return Found(partition=True, volume=bool(part.volume) and part.volume in record.get("volumes", ()))
+
+
+def settle(system: System, lib: str) -> bool:
+    """Whether there was something to withdraw."""
+    record = _load(system, lib)
+    is_of_killed = bool(record) and "left" not in record and not _is_of_before(system, record)
+    if is_of_killed and system.clock.boot() - record["began"] > LONGEST:
+        return system.remove(_path(lib))
+    return False
+
+
+def identity_of(system: System, device: str) -> str:
+    """The disk's own number and its size; "" for one that tells no number."""
+    place = f"/sys/block/{posixpath.basename(device)}"
+    for name in NUMBERS:
+        number = _text(system, f"{place}/{name}")
+        if number:
+            return f"{number} {_text(system, f'{place}/size')}"
+    return ""
+
+
+def _is_of_before(system: System, record: Record) -> bool:
+    """Whether it was written in an earlier boot. A system that does not count boots cannot say so: no."""
+    now = _text(system, BOOT)
+    return bool(now) and record.get("boot") != now
+
+
+def _hash(system: System, device: str, start: int = 0, length: int = 2 * MIB) -> str:
+    """"" where it cannot be read."""
+    try:
+        with open(system.path(device), "rb") as stream:
+            stream.seek(start)
+            return hashlib.sha256(stream.read(length)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _save(system: System, lib: str, record: Record | None) -> None:
+    if record is None:
+        done(system, lib)
+        return
+    record = {"boot": _text(system, BOOT), "began": system.clock.boot(), **record}
+    system.write(_path(lib), json.dumps(record) + "\n", mode=0o600)
+
+
+def _load(system: System, lib: str) -> Record:
+    try:
+        record = json.loads(system.read(_path(lib)))
+    except (OSError, ValueError):
+        return {}
+    sound = isinstance(record, dict) and isinstance(record.get("disk"), str)
+    sound = sound and isinstance(record.get("began"), float) and isinstance(record.get("volumes", []), list)
+    return record if sound else {}
+
+
+def _path(lib: str) -> str:
+    return posixpath.join(lib, "resource-disk.json")
+
+
+def _text(system: System, path: str) -> str:
+    try:
+        return " ".join(system.read_text(path).split())
+    except OSError:
+        return ""
