@@ -3,8 +3,8 @@
     sent = send(system, lib, wire.telemetry, known)
 
 A request holds events of one provider and as many as fit. The platform takes about 15 requests in 15 seconds, so
-one run makes REQUESTS at most and leaves the rest of the files for the next one. A file goes when all of its events
-were in requests that were taken, or refused for good: what is refused once is refused again. When the platform
+one run makes REQUESTS at most and leaves the rest of the events for the next one. An event goes from its file when
+the request that it was in was taken, or refused for good: what is refused once is refused again. When the platform
 cannot be reached the run stops, and what was not sent stays (waagent/events.py bounds it).
 
 Source: wire-protocol 5.4, guest-operations 6.4.
@@ -54,21 +54,21 @@ def send(system: System, lib: str, post: Callable[[bytes], None], known: Columns
     files, unusable = spool.read(system, lib)
     outcome = Sent(unusable=unusable)
     events.forget(system, lib, unusable)
-    still = {file.name: len(file.events) for file in files}
+    still = {file.name: set(range(len(file.events))) for file in files}
     noteworthy = bool(unusable)
-    encoded: dict[str, list[tuple[str, bytes]]] = {}
+    encoded: dict[str, list[tuple[str, int, bytes]]] = {}
     for file in files:
         if not file.events:
             events.forget(system, lib, [file.name])
             del still[file.name]
-        for raw in file.events:
+        for place, raw in enumerate(file.events):
             made = telemetry.event(raw.number, known.complete(raw))
-            encoded.setdefault(raw.provider, []).append((file.name, made))
+            encoded.setdefault(raw.provider, []).append((file.name, place, made))
             noteworthy = noteworthy or raw.parameters.get("Operation") not in ABOUT_EVENTS
     for provider, listed in encoded.items():
-        batches, oversize = telemetry.batches(provider, (event for _, event in listed))
+        batches, oversize = telemetry.batches(provider, (event for _, _, event in listed))
         outcome.oversize += len(oversize)
-        _done(system, lib, still, [listed[place][0] for place in oversize])
+        _done(system, lib, still, [listed[place][:2] for place in oversize])
         for batch in batches:
             if outcome.failed is not None or outcome.requests >= REQUESTS:
                 break
@@ -82,18 +82,21 @@ def send(system: System, lib: str, post: Callable[[bytes], None], known: Columns
             except FabricUnreachable as error:
                 outcome.failed = error
                 break
-            _done(system, lib, still, [listed[place][0] for place in batch.places])
+            _done(system, lib, still, [listed[place][:2] for place in batch.places])
+    for file in files:
+        if 0 < len(still.get(file.name, ())) < len(file.events):
+            spool.shorten(system, lib, file, still[file.name])
     outcome.left = len(still)
     if noteworthy:
         _tell(system, lib, outcome)
     return outcome
 
 
-def _done(system: System, lib: str, still: dict[str, int], names: list[str]) -> None:
-    """One event of each of these files is settled; a file without any other goes."""
-    for name in names:
-        still[name] -= 1
-        if still[name] == 0:
+def _done(system: System, lib: str, still: dict[str, set[int]], settled: list[tuple[str, int]]) -> None:
+    """These events are settled: file, place in it. A file without any other goes."""
+    for name, place in settled:
+        still[name].discard(place)
+        if not still[name]:
             del still[name]
             events.forget(system, lib, [name])
 

@@ -1,6 +1,7 @@
 """Event files read back: <Lib.Dir>/events/*.tld, the agent's own and those that handlers of extensions left there.
 
     files, unusable = read(system, lib)
+    shorten(system, lib, file, left)      only the events at these places of the file stay: the others are settled
 
 EventFile    name, size in bytes, events
 Raw          one event: provider, number, parameters in their order, and whether it is a handler's
@@ -16,13 +17,17 @@ Source: guest-operations 6.2, 6.4, extensions 10.4.
 from __future__ import annotations
 
 import json
+import os
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waagent import events
+from waagent.errors import SystemRefused
 from waagent.system.redact import redact_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from waagent.system import System
 
 LARGEST = 1024 * 1024  # bytes of a file; far above what a request may hold
@@ -67,6 +72,21 @@ def read(system: System, lib: str) -> tuple[list[EventFile], dict[str, str]]:
         except ValueError as error:
             unusable[name] = str(error)
     return files, unusable
+
+
+def shorten(system: System, lib: str, file: EventFile, left: Iterable[int]) -> None:
+    """Where that fails all of them stay, and some are sent twice."""
+    path = f"{lib}/{events.FOLDER}/{file.name}"
+    try:
+        if not stat.S_ISREG(system.status(path).st_mode):
+            return
+        found = json.loads(system.read(path, LARGEST).decode("utf-8-sig"))
+        if isinstance(found, list) and len(found) == len(file.events):
+            content = json.dumps([found[place] for place in sorted(left)]).encode()
+            system.quietly().write(path, content, mode=0o600, durable=False)
+            os.utime(system.path(path), (file.events[0].at, file.events[0].at))  # the time of the events that stay
+    except (OSError, ValueError, SystemRefused):
+        return
 
 
 def parse(content: bytes, at: float) -> tuple[Raw, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -135,10 +136,13 @@ def test_one_run_makes_a_bounded_number_of_requests(system: System, monkeypatch:
     assert b"".join(platform.taken).count(b"<Event ") == 60
 
 
-def test_a_file_of_many_events_goes_when_all_of_them_went(system: System) -> None:
-    one = {"eventId": 1, "providerId": events.OPERATIONS, "parameters": [{"name": "Message", "value": "y" * 30000}]}
-    events.keep(system, LIB, [one] * 3)
-    asked = []
+def test_of_a_file_of_many_events_those_stay_that_did_not_go(system: System) -> None:
+    """None is sent twice, and the time of the file, which is theirs, stays."""
+    told = [[{"name": "Message", "value": f"{number} {'y' * 30000}"}] for number in range(3)]
+    events.keep(system, LIB, [{"eventId": 1, "providerId": events.OPERATIONS, "parameters": one} for one in told])
+    (name,) = events.waiting(system, LIB)
+    os.utime(system.path(f"{LIB}/events/{name}"), (1e9, 1e9))
+    asked: list[bytes] = []
 
     def post(document: bytes) -> None:
         asked.append(document)
@@ -146,4 +150,10 @@ def test_a_file_of_many_events_goes_when_all_of_them_went(system: System) -> Non
             raise FabricUnreachable("cannot send telemetry: timed out")
 
     sent = send(system, LIB, post, Columns.of(system, {}.get, Names()))
-    assert sent.left == 1 and len(events.waiting(system, LIB)) == 1
+    assert sent.left == 1 and events.waiting(system, LIB) == [name]
+    assert system.status(f"{LIB}/events/{name}").st_mtime == 1e9
+    platform = Platform()
+    run(system, platform)
+    went = [asked[0], *platform.taken]
+    assert [sum(f'"{number} y'.encode() in document for document in went) for number in range(3)] == [1, 1, 1]
+    assert events.waiting(system, LIB) == []
