@@ -5,6 +5,7 @@ In production the root is "/"; in a test or for an image it is a directory, and 
 what was "written" is given back by later reads, so that a whole stage can be foreseen.
 
     read, read_text, exists, is_directory, listing, status     look; raise OSError as open() and stat() do
+    read_foreign                                               the same of a file that somebody else may have made
     write, remove, remove_tree, make_directory, set_mode,
     set_owner, link, rename, poke                              act on files; return whether anything changed
     run                                                        run a program; reads=True for one that only asks
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Optional
 
 from waagent.errors import CommandFailed, PlanRefused, SystemRefused
-from waagent.system import effects, files
+from waagent.system import effects, files, foreign
 from waagent.system.clock import Clock
 from waagent.system.command import NOT_FOUND, PATH, TIMED_OUT, Result, execute
 from waagent.system.effects import Effect
@@ -79,12 +80,22 @@ class System:
     def read(self, path: str, limit: int = -1) -> bytes:
         real = files.under(self.root, path)
         if real in self._planned:
-            planned = self._planned[real]
-            if planned is None:
-                raise FileNotFoundError(errno.ENOENT, "planned to be removed", path)
-            return planned
+            return self._foreseen(real, path)
         with open(real, "rb") as stream:
             return stream.read(limit)
+
+    def read_foreign(self, path: str, limit: int) -> bytes:
+        """As read(), of a file that somebody else may have made: a plain one, never waited for (foreign.py)."""
+        real = files.under(self.root, path, follow_last=False)
+        if real in self._planned:
+            return self._foreseen(real, path)[:limit]
+        return foreign.read(real, limit)[0]
+
+    def _foreseen(self, real: str, path: str) -> bytes:
+        planned = self._planned[real]
+        if planned is None:
+            raise FileNotFoundError(errno.ENOENT, "planned to be removed", path)
+        return planned
 
     def read_text(self, path: str) -> str:
         return self.read(path).decode("utf-8", "replace")

@@ -16,7 +16,6 @@ Source: guest-operations 6.2, 6.4, extensions 10.4.
 from __future__ import annotations
 
 import json
-import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waagent import events
@@ -52,11 +51,9 @@ def read(system: System, lib: str) -> tuple[list[EventFile], dict[str, str]]:
         path = f"{lib}/{events.FOLDER}/{name}"
         try:
             found = system.status(path)
-            if not stat.S_ISREG(found.st_mode):
-                raise ValueError("it is no file")
+            content = system.read_foreign(path, LARGEST)
             if found.st_size > LARGEST:
                 raise ValueError(f"it has {found.st_size} bytes, more than {LARGEST}")
-            content = system.read(path, LARGEST)
         except FileNotFoundError:  # pushed out by a newer one
             continue
         except (OSError, ValueError) as error:

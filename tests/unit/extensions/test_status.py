@@ -89,6 +89,15 @@ def test_91_92_94_a_bad_file_hurts_only_its_extension(ready: Bed, content: bytes
     assert ready.entry(NAME)["status"] == "Ready"
 
 
+def test_how_much_of_a_bad_file_is_shown(ready: Bed) -> None:
+    write(ready, b"x" * 9000)
+    assert "x" * 2000 in told(ready)["formattedMessage"]["message"]
+    assert "x" * 2001 not in told(ready)["formattedMessage"]["message"]
+    write(ready, {"x": "y" * 9000})
+    assert '{"x": "' + "y" * 4089 in told(ready)["formattedMessage"]["message"]
+    assert "y" * 4090 not in told(ready)["formattedMessage"]["message"]
+
+
 def test_a_directory_or_a_giant_in_its_place_hurts_nobody(ready: Bed) -> None:
     path = write(ready, b"")
     os.truncate(path, 100 * 1024 * 1024)
@@ -235,11 +244,14 @@ def test_112_a_denied_handler_keeps_its_denial_and_tells_the_heartbeat(beating: 
 
 
 @pytest.mark.row("extensions", 106)
-@pytest.mark.parametrize("content", [b"", b"null", b"[1]", b"\xff", b'{"status": []}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"null", b"[1]", b"\xff", b'{"status": []}', b'{"status": "Dancing"}', b'{"status": null}', b"{}"]
+)
 def test_106_a_damaged_record_is_reported_and_hurts_nobody(ready: Bed, content: bytes) -> None:
     Path(ready.layout.handler_status(NAME, "1.0.0")).write_bytes(content)
     assert ready.entry(OTHER)["status"] == "Ready"
-    assert ready.entry(NAME)["status"] in ("NotReady", "[]")
+    assert (ready.entry(NAME)["status"], ready.entry(NAME)["code"]) == ("NotReady", -1)
+    assert "cannot be used" in ready.entry(NAME)["formattedMessage"]["message"]
 
 
 @pytest.mark.row("extensions", 105)
