@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 
 from waagent.extensions import plan, policy, signature, start
-from waagent.extensions.apply import SUPPORTED_FEATURES, Engine, is_processed
-from waagent.extensions.journal import boot_id, read_json
+from waagent.extensions.apply import Engine, is_processed
+from waagent.extensions.journal import agent_start, boot_id, read_json
 from waagent.extensions.layout import LOGS, Layout
 from waagent.extensions.observe import observe
 from waagent.extensions.source import FabricSource
@@ -25,7 +25,6 @@ from waagent.extensions.steps import Rules
 from waagent.fabric import cache, session
 from waagent.fabric import endpoint as endpoints
 from waagent.fabric.desired import Desired
-from waagent.fabric.status import VERSIONING
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
 MODULE = Module(
@@ -34,8 +33,8 @@ MODULE = Module(
     on=("goal-state",),
     reads=(
         "Extensions.*", "Extension.LogDir", "Policy.PolicyFilePath", "Policy.Enabled", "Policy.DenyUserChanges",
-        "EnableOverProvisioning", "CGroups.*", "HttpProxy.*", "OS.OpensslPath", "AutoUpdate.UpdateToLatestVersion",
-        "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation", "Telemetry.Enabled",
+        "EnableOverProvisioning", "CGroups.*", "HttpProxy.*", "OS.OpensslPath",
+        "Debug.EnableSignatureValidation", "Telemetry.Enabled",
     ),
     limit=86400.0,
     imports=(
@@ -63,14 +62,15 @@ def run(ctx: Context) -> Outcome:
     only = again if is_processed(ctx.system, layout, desired.identity) else ""
 
     rules = _rules(ctx, endpoints.parse(state.endpoint).host)
-    if read_json(ctx.system, layout.processed).get("boot") != boot_id(ctx.system):
+    done = read_json(ctx.system, layout.processed)
+    if (done.get("boot"), done.get("agent", "")) != (boot_id(ctx.system), agent_start(ctx.system)):
         for trouble in (*start.refresh(ctx.system, layout), *start.link_habitual(ctx.system, layout)):
             ctx.note(trouble)
     if rules.enabled and desired.handlers:
         _wait_for_cloud_init(ctx)
     engine = Engine(ctx.system, layout, _source(ctx, state, desired), rules, ctx.announce)
     honour_hold = ctx.config.switch("EnableOverProvisioning")
-    summary = engine.process(desired, features=_features(ctx), honour_hold=honour_hold, only=only)
+    summary = engine.process(desired, honour_hold=honour_hold, only=only)
     for note in summary.notes:
         ctx.note(note)
     for fate in summary.failed:
@@ -115,12 +115,6 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
         telemetry=config.switch("Telemetry.Enabled"),
         unlimited=tuple(filter(None, (config.text("CGroups.Excluded") or "").lower().replace(" ", "").split(","))),
     )
-
-
-def _features(ctx: Context) -> tuple[str, ...]:
-    """The required features that this agent has (wire-protocol 2.7)."""
-    switches = ("AutoUpdate.UpdateToLatestVersion", "Debug.EnableGAVersioning")
-    return (*SUPPORTED_FEATURES, VERSIONING) if all(map(ctx.config.switch, switches)) else SUPPORTED_FEATURES
 
 
 def _source(ctx: Context, state: cache.FabricState, desired: Desired) -> FabricSource:

@@ -25,7 +25,7 @@ MODULE = Module(
     summary="Report the status of agent and extensions",
     frequency="always",
     on=("goal-state", "status"),
-    reads=("HttpProxy.*", "AutoUpdate.UpdateToLatestVersion", "Debug.EnableGAVersioning"),
+    reads=("HttpProxy.*", "Debug.EnableFastTrack"),
     limit=120.0,
     imports=("waagent.fabric.session", "waagent.fabric.status", "waagent.extensions.report"),
 )
@@ -51,7 +51,9 @@ def run(ctx: Context) -> Outcome:
         host,
         handlers=entries,
         goal_state=report.goal_state_outcome(lib),
-        features=_features(ctx, state),
+        features=status.features(
+            fast_track=ctx.config.switch("Debug.EnableFastTrack"), served=state.fast_track_supported
+        ),
     )
     told = f"{len(entries)} entries, {len(payload)} bytes"
     talk.plugin.goal = state.goal
@@ -77,12 +79,3 @@ def _once_more(ctx: Context, talk: session.Session, state: cache.FabricState) ->
     except FabricError as error:
         ctx.note(f"the goal state names no place for the status report; fetching it once more: {error}")
         return state
-
-
-def _features(ctx: Context, state: cache.FabricState) -> list[str]:
-    features = [status.MULTI_CONFIG]
-    if ctx.config.switch("AutoUpdate.UpdateToLatestVersion") and ctx.config.switch("Debug.EnableGAVersioning"):
-        features.append(status.VERSIONING)
-    if state.fast_track_supported:
-        features.append(status.FAST_TRACK)
-    return features

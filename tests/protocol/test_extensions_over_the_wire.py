@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from waagent.module import Context, Outcome
 from waagent.simulator import Simulator
 from waagent.simulator.machine import Machine
 from waagent.system import System
+from waagent.watcher import worker as watcher_worker
+from waagent.watcher.main import Watcher
+from waagent.watcher.settings import Settings
 
 HANDLERS = Path(__file__).resolve().parents[1] / "data" / "handlers"
 HELLO, STEPS = "Demo.Hello", "Demo.Steps"
@@ -316,3 +320,61 @@ def test_the_requests_of_a_worker_in_their_order(
     assert [one.partition("?")[0] for one in asked[:2]] == ["", "vmSettings"]
     assert 1 < manifest < package < status == len(asked) - 1
     assert len([one for one in asked if "manifest" in one or "__" in one]) == 2
+
+
+FEATURES = {"MultipleExtensionsPerHandler": "1.0", "FastTrack": "1.0"}
+
+
+@pytest.mark.wire("5.3/supportedFeatures")
+@pytest.mark.parametrize(
+    ("conf", "served", "told"),
+    [("", True, FEATURES), ("", False, ["MultipleExtensionsPerHandler"]),
+     ("Debug.EnableFastTrack=n\n", True, ["MultipleExtensionsPerHandler"])],
+    ids=["served", "not served", "switched off"],
+)  # fmt: skip
+def test_a_worker_and_the_watcher_tell_of_the_same_features(
+    worker: Worker, machine: Machine, simulator: Simulator, conf: str, served: bool, told: dict[str, str]
+) -> None:
+    worker.ctx = replace(worker.ctx, config=configuration.from_text(conf))
+    machine.publish([])
+    if not served:
+        simulator.fault("/vmSettings", status=404)
+    worker.work()
+    settings = Settings(
+        extensions=True, fast_track=not conf, host_health=False, initial=6, lib=str(worker.lib), os_name="", os_version="",
+        period=6,
+    )  # fmt: skip
+    watcher = Watcher(settings, start=lambda event: FakeWorker())
+
+    def features() -> list[str]:
+        assert machine.reports.status is not None
+        return [one["Key"] for one in machine.reports.status["supportedFeatures"]]
+
+    assert features() == list(told)
+    count = machine.reports.status_count
+    watcher.turn()
+    assert machine.reports.status_count == count + 1
+    assert features() == list(told)
+    if not conf:  # the host plugin of a node that the machine moves to is another
+        simulator.clear_faults()
+        if served:
+            simulator.fault("/vmSettings", status=404)
+        watcher.known.ask_vm_settings_at = 0.0
+        watcher.turn()
+        assert features() == list(FEATURES)[: 1 if served else 2]
+
+
+class FakeWorker(watcher_worker.Worker):
+    """Nothing to start here: the goal state is done."""
+
+    def __init__(self) -> None:
+        pass
+
+    def busy(self) -> bool:
+        return False
+
+    def completed(self) -> bool:
+        return True
+
+    def start(self) -> None:
+        pass

@@ -27,7 +27,6 @@ EVERY = 60.0  # seconds between uploads of an unchanged report
 class Reporter:
     def __init__(self, http: Http, settings: Settings) -> None:
         self.http, self.settings = http, settings
-        self.features = [status.MULTI_CONFIG, *([status.FAST_TRACK] if settings.fast_track else [])]
         self._taken: object = None
         self._taken_at = -EVERY
         self._failing_since: float | None = None
@@ -40,12 +39,14 @@ class Reporter:
         host = (os.uname().nodename, self.settings.os_name, self.settings.os_version)
         handlers = report.fitted(report.handler_statuses(self.settings.lib))
         outcome = report.goal_state_outcome(self.settings.lib)
-        content = (host, _without_times(handlers), outcome and (outcome.sequence, outcome.stamp, outcome.code))
+        features = status.features(fast_track=self.settings.fast_track, served=known.vm_settings == poll.SERVED)
+        told = outcome and (outcome.sequence, outcome.stamp, outcome.code)
+        content = (host, features, _without_times(handlers), told)
         if content == self._taken and now - self._taken_at < EVERY:
             return None
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         payload = status.document(
-            stamp, __version__, host, handlers=handlers, goal_state=outcome, features=self.features
+            stamp, __version__, host, handlers=handlers, goal_state=outcome, features=features
         )
         try:
             endpoint = endpoints.parse(known.endpoint)
