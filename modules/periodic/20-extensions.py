@@ -5,8 +5,8 @@ command of a handler runs in a session and, with systemd, in a scope of its own,
 fails fails alone, its status tells why. The step itself fails only when it cannot do its work at all.
 
 Reads     LIB/goal-state.json, the policy files, Extensions.*, Policy.*, Extension.LogDir, EnableOverProvisioning
-Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; /var/lib/waagent, a link where LIB is another;
-          whatever the handlers themselves change
+Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; manifests and policy in LIB/history/;
+          /var/lib/waagent, a link where LIB is another; whatever the handlers themselves change
 Skips     without a goal state, and while the one at hand is outdated
 Events    extension-started before every command of a handler, extension-finished after it; both are waited for
 """
@@ -22,7 +22,7 @@ from waagent.extensions.layout import LOGS, Layout
 from waagent.extensions.observe import observe
 from waagent.extensions.source import FabricSource
 from waagent.extensions.steps import Rules
-from waagent.fabric import cache, session
+from waagent.fabric import cache, history, session
 from waagent.fabric import endpoint as endpoints
 from waagent.fabric.desired import Desired
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
@@ -95,6 +95,8 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
     path = config.text("Policy.PolicyFilePath") or "/etc/waagent_policy.json"
     found, error = None, ""
     try:
+        if config.switch("Policy.Enabled"):
+            _keep_policy(ctx, path)
         found = policy.in_force(ctx.system, path if config.switch("Policy.Enabled") else None)
     except policy.PolicyInvalid as invalid:
         error = invalid.message
@@ -117,10 +119,22 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
     )
 
 
+def _keep_policy(ctx: Context, path: str) -> None:
+    """For support: what the policy said when this goal state was processed, be it usable or not."""
+    try:
+        history.add(ctx.system, ctx.lib, "waagent_policy.json", ctx.system.read(path, policy.SIZE_LIMIT), ctx.note)
+    except OSError:  # there is none; that it cannot be read is told by what applies it
+        return
+
+
 def _source(ctx: Context, state: cache.FabricState, desired: Desired) -> FabricSource:
     talk = session.open_session(ctx.system, ctx.config, state.endpoint, ctx.lib, ctx.note)
     talk.plugin.goal = state.goal
-    return FabricSource(ctx.system, talk.artifacts, fast_track=desired.source == "fasttrack")
+
+    def keep(file: str, document: bytes) -> None:
+        history.add(ctx.system, ctx.lib, file, document, ctx.note)
+
+    return FabricSource(ctx.system, talk.artifacts, fast_track=desired.source == "fasttrack", keep=keep)
 
 
 def _wait_for_cloud_init(ctx: Context) -> None:

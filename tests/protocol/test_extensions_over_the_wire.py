@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -322,6 +324,85 @@ def test_the_requests_of_a_worker_in_their_order(
     assert len([one for one in asked if "manifest" in one or "__" in one]) == 2
 
 
+def newest(worker: Worker) -> Path:
+    (entry,) = [path for path in (worker.lib / "history").iterdir() if path.is_dir()]
+    return entry
+
+
+def watching(worker: Worker, **changes: Any) -> Watcher:
+    settings = Settings(
+        extensions=True, fast_track=changes.get("fast_track", True), host_health=False, initial=6, lib=str(worker.lib),
+        os_name=worker.ctx.profile.id, os_version=worker.ctx.profile.version, period=6,
+    )  # fmt: skip
+    return Watcher(settings, start=lambda event: FakeWorker())
+
+
+def test_support_finds_the_last_report_the_manifests_and_the_policy(
+    worker: Worker, machine: Machine, tmp_path: Path
+) -> None:
+    worker.ctx.config = configuration.from_text(
+        f"Policy.Enabled=y\nPolicy.PolicyFilePath={tmp_path}/policy.json\nExtension.LogDir={tmp_path}/log\n"
+    )
+    (tmp_path / "policy.json").write_text('{"policyVersion": "0.1.0"}')
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
+    worker.work()
+    first = newest(worker)
+    assert json.loads((first / "waagent_status.json").read_text()) == machine.reports.status
+    assert (first / "waagent_policy.json").read_text() == '{"policyVersion": "0.1.0"}'
+    manifest = (first / f"{HELLO}.manifest.xml").read_text()
+    assert "<Version>1.0.0</Version>" in manifest
+    assert "sig=" not in manifest
+    assert {path.stat().st_mode & 0o777 for path in first.iterdir()} == {0o600}
+    time.sleep(1.1)
+    machine.publish([])
+    worker.work()
+    second = newest(worker)
+    assert second != first
+    assert json.loads((second / "waagent_status.json").read_text()) == machine.reports.status
+    with zipfile.ZipFile(f"{first}.zip") as packed:
+        assert HELLO in packed.read("waagent_status.json").decode()
+
+
+@pytest.mark.row("field-demands", 83)
+def test_the_copy_of_an_unchanged_report_is_not_written_again(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
+    worker.work()
+    copy = newest(worker) / "waagent_status.json"
+    watcher = watching(worker)
+    written = copy.stat().st_mtime_ns, copy.stat().st_ino
+    count, before = machine.reports.status_count, machine.reports.status
+    time.sleep(1.1)
+    for _ in range(3):
+        watcher.reporter._taken_at -= 60
+        watcher.turn()
+    worker.steps["30-status"].run(worker.ctx)
+    assert machine.reports.status_count == count + 4
+    assert machine.reports.status != before  # newer times
+    assert (copy.stat().st_mtime_ns, copy.stat().st_ino) == written
+    status = worker.lib / f"{HELLO}-1.0.0/status/0.status"
+    status.write_text(status.read_text().replace("success", "warning"))
+    watcher.turn()
+    assert json.loads(copy.read_text()) == machine.reports.status
+    assert '"warning"' in copy.read_text()
+    copy.unlink()  # an entry that is new has none; the next report is written though nothing in it is
+    watcher.reporter._taken_at -= 60
+    watcher.turn()
+    assert json.loads(copy.read_text()) == machine.reports.status
+
+
+def test_a_disk_that_refuses_the_copy_stops_no_report(worker: Worker, machine: Machine) -> None:
+    machine.publish([])
+    worker.work()
+    copy = newest(worker) / "waagent_status.json"
+    copy.unlink()
+    copy.mkdir()
+    count = machine.reports.status_count
+    watching(worker).turn()
+    assert worker.steps["30-status"].run(worker.ctx).kind == "changed"
+    assert machine.reports.status_count == count + 2
+    assert any("cannot keep the report" in note for note in worker.ctx.notes)
+
+
 FEATURES = {"MultipleExtensionsPerHandler": "1.0", "FastTrack": "1.0"}
 
 
@@ -340,11 +421,7 @@ def test_a_worker_and_the_watcher_tell_of_the_same_features(
     if not served:
         simulator.fault("/vmSettings", status=404)
     worker.work()
-    settings = Settings(
-        extensions=True, fast_track=not conf, host_health=False, initial=6, lib=str(worker.lib), os_name="", os_version="",
-        period=6,
-    )  # fmt: skip
-    watcher = Watcher(settings, start=lambda event: FakeWorker())
+    watcher = watching(worker, fast_track=not conf)
 
     def features() -> list[str]:
         assert machine.reports.status is not None

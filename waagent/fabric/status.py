@@ -107,6 +107,19 @@ def document(
     return json.dumps(whole).encode("ascii")
 
 
+def without_times(value: object) -> object:
+    """A report, or a part of one, without the times of its making: to tell whether anything in it is new.
+
+    When the goal state was processed stays: that is no time of the report.
+    """
+    if isinstance(value, dict):
+        left_out = () if "inSvdSeqNo" in value else ("timestampUTC",)
+        return {name: without_times(one) for name, one in value.items() if name not in left_out}
+    if isinstance(value, list):
+        return [without_times(one) for one in value]
+    return value
+
+
 def formatted(message: str) -> dict[str, str]:
     return {"lang": LANGUAGE, "message": redact_text(message)}
 
