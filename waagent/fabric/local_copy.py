@@ -4,7 +4,7 @@
 
 Written when something in it is new. A report that differs from the one in the file by the times of its making
 alone leaves the file as it is, so that a machine on which nothing happens writes nothing; timestampUTC in it says
-since when this has been the report. Secrets were taken out before it was sent. Raises OSError; paths of this process.
+since when this has been the report. Secrets were taken out of it before. Raises OSError; paths of this process.
 
 Source: extensions 8.4.
 """

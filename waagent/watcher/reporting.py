@@ -9,13 +9,13 @@ taken is kept for support (fabric/local_copy.py).
 from __future__ import annotations
 
 import os
-import time
 
 from waagent import __version__
 from waagent.errors import WaagentError
 from waagent.extensions import report
 from waagent.fabric import endpoint as endpoints
 from waagent.fabric import host_calls, local_copy, poll, status
+from waagent.system.clock import Clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ EVERY = 60.0  # seconds between uploads of an unchanged report
 
 
 class Reporter:
-    def __init__(self, http: Http, settings: Settings) -> None:
-        self.http, self.settings = http, settings
+    def __init__(self, http: Http, settings: Settings, clock: Clock | None = None) -> None:
+        self.http, self.settings, self.clock = http, settings, clock or Clock()
         self._taken: object = None
         self._taken_at = -EVERY
         self._failing_since: float | None = None
@@ -38,14 +38,15 @@ class Reporter:
         if not known.status_blob:
             return None  # no goal state yet that says where to
         host = (os.uname().nodename, self.settings.os_name, self.settings.os_version)
-        handlers = report.fitted(report.handler_statuses(self.settings.lib))
+        entries = report.handler_statuses(self.settings.lib, self.clock.now().timestamp())
+        handlers = report.fitted(entries)
         outcome = report.goal_state_outcome(self.settings.lib)
         features = status.features(fast_track=self.settings.fast_track, served=known.vm_settings == poll.SERVED)
         told = outcome and (outcome.sequence, outcome.stamp, outcome.code)
         content = (host, features, status.without_times(handlers), told)
         if content == self._taken and now - self._taken_at < EVERY:
             return None
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        stamp = self.clock.stamp()
         payload = status.document(
             stamp, __version__, host, handlers=handlers, goal_state=outcome, features=features
         )
