@@ -87,13 +87,16 @@ def _own(name: str, status: str, code: int, message: str) -> dict[str, Any]:
 
 def loads(text: str) -> Any:
     """As json.loads, without numbers that take minutes to convert. Raises ValueError, RecursionError."""
-    return json.loads(text, parse_int=_integer)
+    return _DECODER.decode(text)
 
 
 def _integer(digits: str) -> int:
     if len(digits) > DIGITS:
         raise ValueError(f"a number of {len(digits)} digits")
     return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def parse(text: str, name: str) -> dict[str, Any]:

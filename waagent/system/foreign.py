@@ -27,13 +27,20 @@ _KINDS = (
 
 def read(path: str, limit: int, *, folder: Optional[int] = None) -> tuple[bytes, os.stat_result]:
     """folder: descriptor of the directory that a path without a leading / lies in. Raises OSError."""
-    descriptor = open_plain(path, folder=folder)
-    with open(descriptor, "rb") as stream:
-        return stream.read(limit), os.fstat(descriptor)
+    descriptor, found = _opened(path, folder)
+    try:
+        return os.read(descriptor, min(limit, found.st_size)), found
+    finally:
+        os.close(descriptor)
 
 
 def open_plain(path: str, *, folder: Optional[int] = None) -> int:
-    """A descriptor for reading. It is looked at first: opening a device may do something. Raises OSError."""
+    """A descriptor for reading. Raises OSError."""
+    return _opened(path, folder)[0]
+
+
+def _opened(path: str, folder: Optional[int]) -> tuple[int, os.stat_result]:
+    """It is looked at before it is opened, because opening a device may do something."""
     found = os.stat(path, dir_fd=folder, follow_symlinks=False)
     if stat.S_ISLNK(found.st_mode):
         path = _beside(path, os.readlink(path, dir_fd=folder))
@@ -42,11 +49,12 @@ def open_plain(path: str, *, folder: Optional[int] = None) -> int:
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
     descriptor = os.open(path, flags, dir_fd=folder)
     try:
-        _require_plain(os.fstat(descriptor), path)  # it may have been replaced meanwhile
+        found = os.fstat(descriptor)
+        _require_plain(found, path)  # it may have been replaced meanwhile
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, found
 
 
 def _beside(path: str, target: str) -> str:

@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import NoReturn
 
     from waagent.watcher.settings import Settings
 
@@ -45,7 +46,7 @@ TOLD_AGAIN = 6 * 3600.0
 
 
 class Watcher:
-    """watch() for ever, or one turn(). start(event) gives the Worker of an event; a test has its own, and a clock."""
+    """watch() for ever, or one turn(). start(event) gives the Worker of an event; a test has its own."""
 
     def __init__(
         self,
@@ -73,7 +74,7 @@ class Watcher:
     def period(self) -> float:
         return float(self.settings.period if self.worker.completed() else self.settings.initial)
 
-    def watch(self, notifier: Notifier) -> None:
+    def watch(self, notifier: Notifier) -> NoReturn:
         """One turn in each period, until something is raised."""
         while True:
             self.turn()
