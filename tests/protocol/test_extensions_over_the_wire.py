@@ -337,6 +337,7 @@ def watching(worker: Worker, **changes: Any) -> Watcher:
     return Watcher(settings, start=lambda event: FakeWorker())
 
 
+@pytest.mark.wire("8.3/waagent_status.json", "8.3/manifest.xml", "8.3/waagent_policy.json")
 def test_support_finds_the_last_report_the_manifests_and_the_policy(
     worker: Worker, machine: Machine, tmp_path: Path
 ) -> None:
@@ -364,6 +365,7 @@ def test_support_finds_the_last_report_the_manifests_and_the_policy(
 
 
 @pytest.mark.row("field-demands", 83)
+@pytest.mark.wire("8.3/waagent_status.json")
 def test_the_copy_of_an_unchanged_report_is_not_written_again(worker: Worker, machine: Machine) -> None:
     machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
     worker.work()
@@ -390,6 +392,7 @@ def test_the_copy_of_an_unchanged_report_is_not_written_again(worker: Worker, ma
     assert json.loads(copy.read_text()) == machine.reports.status
 
 
+@pytest.mark.wire("8.3/disk")
 def test_a_disk_that_refuses_the_copy_stops_no_report(worker: Worker, machine: Machine) -> None:
     machine.publish([])
     worker.work()

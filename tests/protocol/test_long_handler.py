@@ -134,6 +134,7 @@ def longest_wait(times: list[float]) -> float:
     return max(later - earlier for earlier, later in zip(times, times[1:]))
 
 
+@pytest.mark.wire("9.2/period")
 def test_a_handler_that_takes_an_hour_and_a_half_silences_nothing(
     simulator: Simulator, machine: Machine, tmp_path: Path, systemd: socket.socket
 ) -> None:
