@@ -5,8 +5,8 @@ command of a handler runs in a session and, with systemd, in a scope of its own,
 fails fails alone, its status tells why. The step itself fails only when it cannot do its work at all.
 
 Reads     LIB/goal-state.json, the policy files, Extensions.*, Policy.*, Extension.LogDir, EnableOverProvisioning
-Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; /var/lib/waagent, a link where LIB is another;
-          whatever the handlers themselves change
+Changes   LIB/NAME-VERSION/, LIB/extensions/, Extension.LogDir/NAME/; manifests and policy in LIB/history/;
+          /var/lib/waagent, a link where LIB is another; whatever the handlers themselves change
 Skips     without a goal state, and while the one at hand is outdated
 Events    extension-started before every command of a handler, extension-finished after it; both are waited for
 """
@@ -16,16 +16,15 @@ from __future__ import annotations
 import os
 
 from waagent.extensions import plan, policy, signature, start
-from waagent.extensions.apply import SUPPORTED_FEATURES, Engine, is_processed
-from waagent.extensions.journal import boot_id, read_json
+from waagent.extensions.apply import Engine, is_processed
+from waagent.extensions.journal import agent_start, boot_id, read_json
 from waagent.extensions.layout import LOGS, Layout
 from waagent.extensions.observe import observe
 from waagent.extensions.source import FabricSource
 from waagent.extensions.steps import Rules
-from waagent.fabric import cache, session
+from waagent.fabric import cache, history, session
 from waagent.fabric import endpoint as endpoints
 from waagent.fabric.desired import Desired
-from waagent.fabric.status import VERSIONING
 from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 
 MODULE = Module(
@@ -34,8 +33,8 @@ MODULE = Module(
     on=("goal-state",),
     reads=(
         "Extensions.*", "Extension.LogDir", "Policy.PolicyFilePath", "Policy.Enabled", "Policy.DenyUserChanges",
-        "EnableOverProvisioning", "CGroups.*", "HttpProxy.*", "OS.OpensslPath", "AutoUpdate.UpdateToLatestVersion",
-        "Debug.EnableGAVersioning", "Debug.EnableSignatureValidation", "Telemetry.Enabled",
+        "EnableOverProvisioning", "CGroups.*", "HttpProxy.*", "OS.OpensslPath",
+        "Debug.EnableSignatureValidation", "Telemetry.Enabled",
     ),
     limit=86400.0,
     imports=(
@@ -63,14 +62,15 @@ def run(ctx: Context) -> Outcome:
     only = again if is_processed(ctx.system, layout, desired.identity) else ""
 
     rules = _rules(ctx, endpoints.parse(state.endpoint).host)
-    if read_json(ctx.system, layout.processed).get("boot") != boot_id(ctx.system):
+    done = read_json(ctx.system, layout.processed)
+    if (done.get("boot"), done.get("agent", "")) != (boot_id(ctx.system), agent_start(ctx.system)):
         for trouble in (*start.refresh(ctx.system, layout), *start.link_habitual(ctx.system, layout)):
             ctx.note(trouble)
     if rules.enabled and desired.handlers:
         _wait_for_cloud_init(ctx)
     engine = Engine(ctx.system, layout, _source(ctx, state, desired), rules, ctx.announce)
     honour_hold = ctx.config.switch("EnableOverProvisioning")
-    summary = engine.process(desired, features=_features(ctx), honour_hold=honour_hold, only=only)
+    summary = engine.process(desired, honour_hold=honour_hold, only=only)
     for note in summary.notes:
         ctx.note(note)
     for fate in summary.failed:
@@ -99,6 +99,8 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
     path = config.text("Policy.PolicyFilePath") or "/etc/waagent_policy.json"
     found, error = None, ""
     try:
+        if config.switch("Policy.Enabled"):
+            _keep_policy(ctx, path)
         found = policy.in_force(ctx.system, path if config.switch("Policy.Enabled") else None)
     except policy.PolicyInvalid as invalid:
         error = invalid.message
@@ -121,16 +123,22 @@ def _rules(ctx: Context, wire_address: str) -> Rules:
     )
 
 
-def _features(ctx: Context) -> tuple[str, ...]:
-    """The required features that this agent has (wire-protocol 2.7)."""
-    switches = ("AutoUpdate.UpdateToLatestVersion", "Debug.EnableGAVersioning")
-    return (*SUPPORTED_FEATURES, VERSIONING) if all(map(ctx.config.switch, switches)) else SUPPORTED_FEATURES
+def _keep_policy(ctx: Context, path: str) -> None:
+    """For support: what the policy said when this goal state was processed, be it usable or not."""
+    try:
+        history.add(ctx.system, ctx.lib, "waagent_policy.json", ctx.system.read(path, policy.SIZE_LIMIT), ctx.note)
+    except OSError:  # there is none; that it cannot be read is told by what applies it
+        return
 
 
 def _source(ctx: Context, state: cache.FabricState, desired: Desired) -> FabricSource:
     talk = session.open_session(ctx.system, ctx.config, state.endpoint, ctx.lib, ctx.note)
     talk.plugin.goal = state.goal
-    return FabricSource(ctx.system, talk.artifacts, fast_track=desired.source == "fasttrack")
+
+    def keep(file: str, document: bytes) -> None:
+        history.add(ctx.system, ctx.lib, file, document, ctx.note)
+
+    return FabricSource(ctx.system, talk.artifacts, fast_track=desired.source == "fasttrack", keep=keep)
 
 
 def _wait_for_cloud_init(ctx: Context) -> None:

@@ -5,7 +5,7 @@ one that goes to the blob directly when the host plugin does not take a report (
 names no place for the report may be one in the making: all of it is fetched once more.
 
 Reads     LIB/goal-state.json, LIB/extensions/, the handlers' status files
-Changes   the status blob; LIB/goal-state.json when it named no place
+Changes   the status blob; LIB/history/, where the report is kept; LIB/goal-state.json when it named no place
 Skips     when the goal state names no place for the report
 Fails     FabricUnreachable, FabricRejected: the report could be delivered by neither way
 """
@@ -17,7 +17,7 @@ import os
 from waagent import __version__
 from waagent.errors import FabricError, FabricRejected, FabricUnreachable
 from waagent.extensions import report
-from waagent.fabric import blobs, cache, session, status
+from waagent.fabric import blobs, cache, local_copy, session, status
 from waagent.module import Context, Module, Outcome, changed, skipped
 from waagent.system.effects import Effect
 
@@ -25,7 +25,7 @@ MODULE = Module(
     summary="Report the status of agent and extensions",
     frequency="always",
     on=("goal-state", "status"),
-    reads=("HttpProxy.*", "AutoUpdate.UpdateToLatestVersion", "Debug.EnableGAVersioning"),
+    reads=("HttpProxy.*", "Debug.EnableFastTrack"),
     limit=120.0,
     imports=("waagent.fabric.session", "waagent.fabric.status", "waagent.extensions.report"),
 )
@@ -51,23 +51,36 @@ def run(ctx: Context) -> Outcome:
         host,
         handlers=entries,
         goal_state=report.goal_state_outcome(lib),
-        features=_features(ctx, state),
+        features=status.features(
+            fast_track=ctx.config.switch("Debug.EnableFastTrack"), served=state.fast_track_supported
+        ),
     )
     told = f"{len(entries)} entries, {len(payload)} bytes"
     talk.plugin.goal = state.goal
     try:
-        if talk.plugin.upload_status(desired.status_blob, desired.status_blob_type, payload):
-            return changed(f"reported through the host plugin: {told}")
-        # It knew better ids a moment ago; it takes the report with those.
-        if talk.plugin.upload_status(desired.status_blob, desired.status_blob_type, payload):
-            return changed(f"reported through the host plugin: {told}")
+        # The second time it knows better ids, and takes the report with those.
+        for _ in range(2):
+            if talk.plugin.upload_status(desired.status_blob, desired.status_blob_type, payload):
+                _keep(ctx, lib, payload)
+                return changed(f"reported through the host plugin: {told}")
     except (FabricUnreachable, FabricRejected) as error:
         ctx.note(f"{error}; reporting directly")
     if ctx.system.planning:
         ctx.system.note(Effect("upload", "the status blob", note=told))
         return changed(f"would report directly: {told}")
     blobs.upload(talk.internet, stamp, desired.status_blob, desired.status_blob_type, payload)
+    _keep(ctx, lib, payload)
     return changed(f"reported directly: {told}")
+
+
+def _keep(ctx: Context, lib: str, payload: bytes) -> None:
+    """What was taken, for support."""
+    if ctx.system.planning:
+        return
+    try:
+        local_copy.keep(lib, payload)
+    except OSError as error:
+        ctx.note(f"cannot keep the report in {ctx.lib}/{local_copy.FOLDER}: {error.strerror or error}")
 
 
 def _once_more(ctx: Context, talk: session.Session, state: cache.FabricState) -> cache.FabricState:
@@ -77,12 +90,3 @@ def _once_more(ctx: Context, talk: session.Session, state: cache.FabricState) ->
     except FabricError as error:
         ctx.note(f"the goal state names no place for the status report; fetching it once more: {error}")
         return state
-
-
-def _features(ctx: Context, state: cache.FabricState) -> list[str]:
-    features = [status.MULTI_CONFIG]
-    if ctx.config.switch("AutoUpdate.UpdateToLatestVersion") and ctx.config.switch("Debug.EnableGAVersioning"):
-        features.append(status.VERSIONING)
-    if state.fast_track_supported:
-        features.append(status.FAST_TRACK)
-    return features

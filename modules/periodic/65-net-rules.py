@@ -50,6 +50,7 @@ def run(ctx: Context) -> Outcome:
 def _content(ctx: Context, path: str) -> bytes:
     """Of the rules; nothing where there are none, or where something else has their name."""
     try:
-        return ctx.system.read_plain(path, LARGEST)
+        content = ctx.system.read_foreign(path, LARGEST + 1)
     except OSError:
         return b""
+    return content if len(content) <= LARGEST else b""

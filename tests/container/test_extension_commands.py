@@ -79,18 +79,21 @@ def test_161_a_handler_survives_the_worker_and_its_result_counts(bed: Bed, machi
 
 def test_reports_go_on_while_a_handler_works(bed: Bed, machine: Machine) -> None:
     name = "Contoso.Test.Long"
-    publish(bed, machine, "touch /var/tmp/long; sleep 20; status success done", name)
+    publish(bed, machine, "touch /var/tmp/long; until [ -e /var/tmp/enough ]; do sleep 0.2; done; status success done", name)
     bed.guest.wait_until_succeeds("test -e /var/tmp/long", 60)
-    before = machine.reports.status
-    time.sleep(8)
-    assert machine.reports.status is not None
-    entries = machine.reports.status["aggregateStatus"]["handlerAggregateStatus"]
-    told = [
-        entry["runtimeSettingsStatus"]["settingsStatus"]["status"]
-        for entry in entries
-        if entry["handlerName"] == name
-    ]
-    assert [status["status"] for status in told] == ["transitioning"], before
+    told: list[tuple[str, str, str]] = []
+    while len(told) < 3:  # what has not changed goes out once a minute
+        machine.wait_for("status", 75)
+        report = machine.reports.status
+        assert report is not None
+        for entry in report["aggregateStatus"]["handlerAggregateStatus"]:
+            if entry["handlerName"] == name:
+                status = entry["runtimeSettingsStatus"]["settingsStatus"]
+                told.append((status["status"]["status"], status["timestampUTC"], report["timestampUTC"]))
+    bed.guest.succeed("touch /var/tmp/enough")
+    assert {state for state, _, _ in told} == {"transitioning"}
+    for times in ([one for _, one, _ in told], [one for _, _, one in told]):
+        assert times == sorted(set(times)), told
     machine.wait_for(f"extension={name}", 60)
 
 

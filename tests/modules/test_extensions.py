@@ -43,6 +43,23 @@ def test_an_empty_goal_state_is_processed_once(module, ctx, goal_state):
     assert module.run(ctx).kind == "changed"
 
 
+def test_each_start_of_the_agent_writes_the_environment_files_again(module, ctx, goal_state):
+    """An upgrade is a start without a boot: handlers learn of what the newer agent offers (extensions 2.5)."""
+    goal_state(Handler("Contoso.Bad", "1.0", invalid="so that the goal state leaves it as it is"))
+    base = f"{ctx.lib}/Contoso.Bad-1.0"
+    environment = f"{base}/HandlerEnvironment.json"
+    ctx.system.make_directory(f"{base}/config")
+    ctx.system.make_directory("/run/waagent")
+    for path, text in ((f"{base}/HandlerManifest.json", "[]"), (f"{base}/config/HandlerState", "Enabled")):
+        ctx.system.write(path, text)
+    for start, written in (("1.0 7", True), ("1.0 7", False), ("2.0 8", True)):
+        ctx.system.write("/run/waagent/agent-start", f"{start}\n")
+        ctx.system.write(environment, "of an older agent")
+        ctx.event_data = {"again": "Contoso.Bad"}
+        module.run(ctx)
+        assert (ctx.system.read_text(environment) != "of an older agent") is written, start
+
+
 def test_on_hold_nothing_is_done_unless_it_is_switched_off(module, ctx, goal_state, declared):
     goal_state(on_hold=True)
     assert "held" in module.run(ctx).message

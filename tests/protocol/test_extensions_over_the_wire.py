@@ -10,6 +10,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from waagent.module import Context, Outcome
 from waagent.simulator import Simulator
 from waagent.simulator.machine import Machine
 from waagent.system import System
+from waagent.watcher import worker as watcher_worker
+from waagent.watcher.main import Watcher
+from waagent.watcher.settings import Settings
 
 HANDLERS = Path(__file__).resolve().parents[1] / "data" / "handlers"
 HELLO, STEPS = "Demo.Hello", "Demo.Steps"
@@ -381,3 +385,139 @@ def test_the_requests_of_a_worker_in_their_order(
     assert [one.partition("?")[0] for one in asked[:2]] == ["", "vmSettings"]
     assert 1 < manifest < package < status == len(asked) - 1
     assert len([one for one in asked if "manifest" in one or "__" in one]) == 2
+
+
+def newest(worker: Worker) -> Path:
+    (entry,) = [path for path in (worker.lib / "history").iterdir() if path.is_dir()]
+    return entry
+
+
+def watching(worker: Worker, **changes: Any) -> Watcher:
+    settings = Settings(
+        extensions=True, fast_track=changes.get("fast_track", True), host_health=False, initial=6, lib=str(worker.lib),
+        os_name=worker.ctx.profile.id, os_version=worker.ctx.profile.version, period=6,
+    )  # fmt: skip
+    return Watcher(settings, start=lambda event: FakeWorker())
+
+
+@pytest.mark.wire("8.3/waagent_status.json", "8.3/manifest.xml", "8.3/waagent_policy.json")
+def test_support_finds_the_last_report_the_manifests_and_the_policy(
+    worker: Worker, machine: Machine, tmp_path: Path
+) -> None:
+    worker.ctx.config = configuration.from_text(
+        f"Policy.Enabled=y\nPolicy.PolicyFilePath={tmp_path}/policy.json\nExtension.LogDir={tmp_path}/log\n"
+    )
+    (tmp_path / "policy.json").write_text('{"policyVersion": "0.1.0"}')
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
+    worker.work()
+    first = newest(worker)
+    assert json.loads((first / "waagent_status.json").read_text()) == machine.reports.status
+    assert (first / "waagent_policy.json").read_text() == '{"policyVersion": "0.1.0"}'
+    manifest = (first / f"{HELLO}.manifest.xml").read_text()
+    assert "<Version>1.0.0</Version>" in manifest
+    assert "sig=" not in manifest
+    assert {path.stat().st_mode & 0o777 for path in first.iterdir()} == {0o600}
+    time.sleep(1.1)
+    machine.publish([])
+    worker.work()
+    second = newest(worker)
+    assert second != first
+    assert json.loads((second / "waagent_status.json").read_text()) == machine.reports.status
+    with zipfile.ZipFile(f"{first}.zip") as packed:
+        assert HELLO in packed.read("waagent_status.json").decode()
+
+
+@pytest.mark.row("field-demands", 83)
+@pytest.mark.wire("8.3/waagent_status.json")
+def test_the_copy_of_an_unchanged_report_is_not_written_again(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
+    worker.work()
+    copy = newest(worker) / "waagent_status.json"
+    watcher = watching(worker)
+    written = copy.stat().st_mtime_ns, copy.stat().st_ino
+    count, before = machine.reports.status_count, machine.reports.status
+    time.sleep(1.1)
+    for _ in range(3):
+        watcher.reporter._taken_at -= 60
+        watcher.turn()
+    worker.steps["30-status"].run(worker.ctx)
+    assert machine.reports.status_count == count + 4
+    assert machine.reports.status != before  # newer times
+    assert (copy.stat().st_mtime_ns, copy.stat().st_ino) == written
+    status = worker.lib / f"{HELLO}-1.0.0/status/0.status"
+    status.write_text(status.read_text().replace("success", "warning"))
+    watcher.turn()
+    assert json.loads(copy.read_text()) == machine.reports.status
+    assert '"warning"' in copy.read_text()
+    copy.unlink()  # an entry that is new has none; the next report is written though nothing in it is
+    watcher.reporter._taken_at -= 60
+    watcher.turn()
+    assert json.loads(copy.read_text()) == machine.reports.status
+
+
+@pytest.mark.wire("8.3/disk")
+def test_a_disk_that_refuses_the_copy_stops_no_report(worker: Worker, machine: Machine) -> None:
+    machine.publish([])
+    worker.work()
+    copy = newest(worker) / "waagent_status.json"
+    copy.unlink()
+    copy.mkdir()
+    count = machine.reports.status_count
+    watching(worker).turn()
+    assert worker.steps["30-status"].run(worker.ctx).kind == "changed"
+    assert machine.reports.status_count == count + 2
+    assert any("cannot keep the report" in note for note in worker.ctx.notes)
+
+
+FEATURES = {"MultipleExtensionsPerHandler": "1.0", "FastTrack": "1.0"}
+
+
+@pytest.mark.wire("5.3/supportedFeatures")
+@pytest.mark.parametrize(
+    ("conf", "served", "told"),
+    [("", True, FEATURES), ("", False, ["MultipleExtensionsPerHandler"]),
+     ("Debug.EnableFastTrack=n\n", True, ["MultipleExtensionsPerHandler"])],
+    ids=["served", "not served", "switched off"],
+)  # fmt: skip
+def test_a_worker_and_the_watcher_tell_of_the_same_features(
+    worker: Worker, machine: Machine, simulator: Simulator, conf: str, served: bool, told: dict[str, str]
+) -> None:
+    worker.ctx = replace(worker.ctx, config=configuration.from_text(conf))
+    machine.publish([])
+    if not served:
+        simulator.fault("/vmSettings", status=404)
+    worker.work()
+    watcher = watching(worker, fast_track=not conf)
+
+    def features() -> list[str]:
+        assert machine.reports.status is not None
+        return [one["Key"] for one in machine.reports.status["supportedFeatures"]]
+
+    assert features() == list(told)
+    count = machine.reports.status_count
+    watcher.turn()
+    assert machine.reports.status_count == count + 1
+    assert features() == list(told)
+    if not conf:  # the host plugin of a node that the machine moves to is another
+        simulator.clear_faults()
+        if served:
+            simulator.fault("/vmSettings", status=404)
+        watcher.known.ask_vm_settings_at = 0.0
+        watcher.turn()
+        assert features() == list(FEATURES)[: 1 if served else 2]
+
+
+class FakeWorker(watcher_worker.Worker):
+    """Nothing to start here: the goal state is done."""
+
+    def __init__(self) -> None:
+        pass
+
+    def busy(self) -> bool:
+        return False
+
+    def completed(self) -> bool:
+        return True
+
+    def start(self) -> None:
+        pass

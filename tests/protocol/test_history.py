@@ -26,7 +26,7 @@ def test_an_entry_for_each_change_the_older_ones_packed(talk: Talk, vm: Any) -> 
     assert talk.system.listing(FOLDER) == [first]
     assert talk.system.listing(f"{FOLDER}/{first}") == [
         "Certificates.json", "ExtensionsConfig.xml", "GoalState.xml", "HostingEnvironmentConfig.xml", "RemoteAccess.xml",
-        "SharedConfig.xml",
+        "SharedConfig.xml", "waagent_status.json",
     ]  # fmt: skip
     summary = json.loads(talk.system.read(f"{FOLDER}/{first}/Certificates.json"))
     assert summary == [{"thumbprint": vm.tenant_certificate.thumbprint, "hasPrivateKey": True}]
@@ -37,7 +37,7 @@ def test_an_entry_for_each_change_the_older_ones_packed(talk: Talk, vm: Any) -> 
     talk.session.update()
     second = f"2026-11-23T09-21-00__{vm.incarnation}-{etag}"
     assert talk.system.listing(FOLDER) == [f"{first}.zip", second]
-    assert talk.system.listing(f"{FOLDER}/{second}") == ["Certificates.json", "VmSettings.json"]
+    assert talk.system.listing(f"{FOLDER}/{second}") == ["Certificates.json", "VmSettings.json", "waagent_status.json"]
     with zipfile.ZipFile(io.BytesIO(talk.system.read(f"{FOLDER}/{first}.zip"))) as packed:
         assert "ExtensionsConfig.xml" in packed.namelist()
 

@@ -556,10 +556,12 @@ OPTIONS: tuple[Option, ...] = (
 # a page or a file never promises what nobody does.
 WITHOUT_EFFECT = frozenset(
     {
-        "AutoUpdate.Enabled", "AutoUpdate.GAFamily", "Autoupdate.Frequency", "Debug.AgentCpuQuota",
+        "AutoUpdate.Enabled", "AutoUpdate.GAFamily", "AutoUpdate.UpdateToLatestVersion", "Autoupdate.Frequency",
+        "Debug.AgentCpuQuota",
         "Debug.AgentCpuThrottledTimeThreshold", "Debug.AgentMemoryQuota", "Debug.CgroupCheckPeriod",
         "Debug.CgroupDisableOnProcessCheckFailure", "Debug.CgroupDisableOnQuotaCheckFailure",
-        "Debug.CgroupLogMetrics", "Debug.EnableAgentMemoryUsageCheck", "Debug.EnableRsmDowngrade",
+        "Debug.CgroupLogMetrics", "Debug.EnableAgentMemoryUsageCheck", "Debug.EnableGAVersioning",
+        "Debug.EnableRsmDowngrade",
         "Debug.SelfUpdateHotfixFrequency", "Debug.SelfUpdateRegularFrequency", "OS.AllowHTTP",
     }
 )  # fmt: skip

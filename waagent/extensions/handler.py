@@ -132,7 +132,7 @@ def read_manifest(system: System, layout: Layout, name: str, version: str) -> Ha
     """Raises ExtensionError: 1002 when it cannot be read, 1003 when it cannot be used."""
     path = layout.manifest(name, version)
     try:
-        text = system.read(path, MANIFEST_LIMIT).decode("utf-8-sig")
+        text = system.read_foreign(path, MANIFEST_LIMIT).decode("utf-8-sig")
     except OSError as error:
         raise ExtensionError(
             f"[ExtensionError] cannot read {path}: {error.strerror or error}",
@@ -150,7 +150,7 @@ def read_manifest(system: System, layout: Layout, name: str, version: str) -> Ha
 def read_state(system: System, layout: Layout, name: str, version: str) -> str:
     """The state on disk; a missing file means NotInstalled, unknown content counts as Installed."""
     try:
-        word = system.read(layout.state(name, version), 64).decode("ascii", "replace").strip()
+        word = system.read_foreign(layout.state(name, version), 64).decode("ascii", "replace").strip()
     except OSError:
         return NOT_INSTALLED
     return word if word in (NOT_INSTALLED, INSTALLED, ENABLED, FAILED_UPGRADE) else INSTALLED
@@ -169,7 +169,7 @@ def enabled_instances(system: System, layout: Layout, name: str, version: str) -
         instance, _, last = file.rpartition(".")
         if last == "HandlerState" and instance:
             try:
-                word = system.read(f"{folder}/{file}", 64)
+                word = system.read_foreign(f"{folder}/{file}", 64)
             except OSError:
                 continue
             if word.strip() == b"enabled":
@@ -258,7 +258,7 @@ def withdraw_error_status(
     """Remove a status file that the agent wrote earlier: what is about to run has not failed yet."""
     path = layout.status_file(name, version, instance, sequence)
     try:
-        document = json.loads(system.read(path, MANIFEST_LIMIT))
+        document = json.loads(system.read_foreign(path, MANIFEST_LIMIT))
     except (OSError, ValueError, RecursionError):
         return
     first = document[0] if isinstance(document, list) and document else None
@@ -315,7 +315,7 @@ def initialise(system: System, layout: Layout, name: str, version: str) -> Handl
         )
     found = f"{base}/{below}"
     try:
-        content = system.read(found, MANIFEST_LIMIT)
+        content = system.read_foreign(found, MANIFEST_LIMIT)
         if content.startswith(b"\xef\xbb\xbf") or found != layout.manifest(name, version):
             system.write(layout.manifest(name, version), content[3:] if content[:3] == b"\xef\xbb\xbf" else content)
         manifest = read_manifest(system, layout, name, version)

@@ -2,7 +2,7 @@
 
     handler_statuses(lib)     -> list, handlerAggregateStatus
     goal_state_outcome(lib)   -> GoalStateOutcome or None, for vmArtifactsAggregateStatus
-    fitted(entries)           -> the entries cut down to at most 1 MiB of JSON, sub-statuses first
+    fitted(entries)           -> the entries cut down so that a report of them has at most 1 MiB, sub-statuses first
 
 fabric/status.py makes the document of it.
 
@@ -28,36 +28,62 @@ import time
 from waagent.extensions import codes, status, texts
 from waagent.extensions.layout import Layout, split
 from waagent.fabric.status import GoalStateOutcome
+from waagent.system import foreign
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Optional
 
-BLOB_LIMIT = 1024 * 1024
+BLOB_LIMIT = 1024 * 1024  # of a whole report
+ENTRIES_LIMIT = BLOB_LIMIT - 64 * 1024  # the rest is for what stands around the entries
+OUTCOME_LIMIT = 1024  # characters of the message about the goal state
+LEAST = 64  # characters that are left of a text at the very last
 HEARTBEAT_GRACE = 6.0  # seconds after enable within which the first heartbeat may still be missing
+FILE_LIMIT = 1024 * 1024
 
 
-def fitted(entries: list[dict[str, Any]], limit: int = BLOB_LIMIT) -> list[dict[str, Any]]:
-    """The same entries, of at most `limit` bytes as JSON: big lists of sub-statuses go, then messages are cut."""
-    if _size(entries) <= limit:
+def fitted(entries: list[dict[str, Any]], limit: int = ENTRIES_LIMIT) -> list[dict[str, Any]]:
+    """The same entries, of at most `limit` bytes as JSON, whatever handlers have written.
+
+    Lists of sub-statuses go first, the biggest before the others; then every text of a handler is cut, to 1024
+    characters and, if that is not enough, to 64. If a thousand entries are still too many, the last ones go.
+    """
+    size = _size(entries)
+    if size <= limit:
         return entries
     inner = [
         one["runtimeSettingsStatus"]["settingsStatus"]["status"]
         for one in entries
         if "runtimeSettingsStatus" in one
     ]
-    inner.sort(key=lambda one: _size(one.get("substatus", [])), reverse=True)
-    for one in inner:
-        if one.pop("substatus", None) is not None and _size(entries) <= limit:
+    lists = [(_size(one["substatus"]), one) for one in inner if one.get("substatus")]
+    for of_this, one in sorted(lists, key=lambda pair: pair[0], reverse=True):
+        del one["substatus"]
+        size -= of_this
+        if size <= limit:
             return entries
-    for length in (status.MESSAGE_LIMIT, 64):
+    for length in (status.MESSAGE_LIMIT, LEAST):
         for one in entries + inner:
-            message = one.get("formattedMessage")
-            if message and message["message"]:
-                message["message"] = texts.shorten(message["message"], length)
+            _shorten(one, length)
         if _size(entries) <= limit:
-            break
-    return entries
+            return entries
+    kept, size = [], len("[]")
+    for one in entries:
+        of_this = _size(one) + len(", ")
+        if size + of_this <= limit:
+            kept.append(one)
+            size += of_this
+    return kept
+
+
+def _shorten(fields: dict[str, Any], length: int) -> None:
+    """Cut every text of an entry, or of an extension's status in one."""
+    for name, value in fields.items():
+        if isinstance(value, str) and name not in ("handlerName", "handlerVersion", "name"):
+            fields[name] = texts.shorten(value, length)
+    message = fields.get("formattedMessage")
+    if message and message["message"]:
+        message["message"] = texts.shorten(message["message"], length)
 
 
 def _size(value: Any) -> int:
@@ -70,10 +96,10 @@ def goal_state_outcome(lib: str) -> Optional[GoalStateOutcome]:
     if not isinstance(aggregate, dict) or not isinstance(aggregate.get("code"), int):
         return None
     return GoalStateOutcome(
-        str(aggregate.get("sequence", "")),
-        str(aggregate.get("timestamp", "")),
+        texts.shorten(str(aggregate.get("sequence", "")), OUTCOME_LIMIT),
+        texts.shorten(str(aggregate.get("timestamp", "")), OUTCOME_LIMIT),
         aggregate["code"],
-        str(aggregate.get("message", "")),
+        texts.shorten(str(aggregate.get("message", "")), OUTCOME_LIMIT),
     )
 
 
@@ -139,12 +165,13 @@ def _stored(layout: Layout, name: str, version: str) -> Optional[dict[str, Any]]
     """The last handler status the agent decided on; one that cannot be read is told as such."""
     path = layout.handler_status(name, version)
     try:
-        with open(path, "rb") as stream:
-            fields = json.loads(stream.read(FILE_LIMIT).decode("utf-8"))
-        code = fields.get("code", 0)
+        fields = status.loads(foreign.read(path, FILE_LIMIT)[0].decode("utf-8"))
+        code, state = fields.get("code", 0), fields["status"]
+        if state not in status.HANDLER_STATES:
+            raise ValueError(f"its status is {json.dumps(state)[:80]}")
         return {
-            "status": str(fields["status"]),
-            "code": code if isinstance(code, int) else codes.UNKNOWN,
+            "status": state,
+            "code": code if isinstance(code, int) and not isinstance(code, bool) else codes.UNKNOWN,
             "message": fields.get("message") if isinstance(fields.get("message"), str) else None,
             "denied": fields.get("denied") is True,
         }
@@ -155,16 +182,13 @@ def _stored(layout: Layout, name: str, version: str) -> Optional[dict[str, Any]]
         return {"status": "NotReady", "code": codes.UNKNOWN, "message": message}
 
 
-FILE_LIMIT = 1024 * 1024
-
-
 def _apply_heartbeat(
     layout: Layout, name: str, version: str, stored: dict[str, Any], top: dict[str, Any], now: float
 ) -> None:
     """Let the handler's own sign of life replace the status, if its manifest promises one."""
     try:
-        with open(layout.manifest(name, version), "rb") as stream:
-            body = json.loads(stream.read(FILE_LIMIT).decode("utf-8-sig"))[0]["handlerManifest"]
+        text = foreign.read(layout.manifest(name, version), FILE_LIMIT)[0].decode("utf-8-sig")
+        body = status.loads(text)[0]["handlerManifest"]
         promised = body.get("reportHeartbeat")
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return
@@ -202,9 +226,11 @@ def _on_disk(layout: Layout) -> list[dict[str, Any]]:
         name, version = parts
         settings = []
         config = layout.config(name, version)
-        instances = sorted(
-            file[: -len(".HandlerState")] for file in os.listdir(config) if file.endswith(".HandlerState")
-        )
+        try:
+            files = os.listdir(config)
+        except OSError:  # removed this very moment
+            continue
+        instances = sorted(file[: -len(".HandlerState")] for file in files if file.endswith(".HandlerState"))
         for instance in instances or [""]:
             sequence = status.newest_sequence(config, instance)
             if sequence >= 0 and not _without_settings(layout, name, version, instance, sequence):
@@ -230,8 +256,7 @@ def _without_settings(layout: Layout, name: str, version: str, instance: str, se
 
 def _word(path: str) -> str:
     try:
-        with open(path, "rb") as stream:
-            return stream.read(64).decode("ascii", "replace").strip()
+        return foreign.read(path, 64)[0].decode("ascii", "replace").strip()
     except OSError:
         return ""
 

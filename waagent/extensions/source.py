@@ -22,10 +22,20 @@ TOTAL, MANIFEST_TOTAL = 300.0, 90.0  # seconds
 
 
 class FabricSource:
-    """fast_track: whether the goal state in use came from the host plugin (its artifacts are then verified)."""
+    """fast_track: whether the goal state in use came from the host plugin (its artifacts are then verified).
 
-    def __init__(self, system: System, artifacts: Artifacts, *, fast_track: bool = False) -> None:
-        self._system, self._artifacts, self._fast_track = system, artifacts, fast_track
+    keep: gets each manifest as it came, with a name for its file, for support.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        artifacts: Artifacts,
+        *,
+        fast_track: bool = False,
+        keep: Callable[[str, bytes], None] = lambda file, document: None,
+    ) -> None:
+        self._system, self._artifacts, self._fast_track, self._keep = system, artifacts, fast_track, keep
         self._manifest_urls: dict[str, str] = {}
 
     def releases(self, handler: Handler) -> Sequence[Release]:
@@ -36,6 +46,7 @@ class FabricSource:
             total=MANIFEST_TOTAL,
         )
         self._manifest_urls[handler.name] = found.uri
+        self._keep(f"{handler.name}.manifest.xml", found.body)
         offered = manifests.parse(found.body, f"the manifest of {handler.name}")
         return [Release(release.version, release.uris) for release in offered]
 

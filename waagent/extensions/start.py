@@ -87,7 +87,7 @@ def _move_old_states(system: System, layout: Layout, troubles: list[str]) -> Non
                 path = f"{old}/{directory}/{source}"
                 if system.exists(path) and not system.exists(target):
                     handlers.make_folders(system, layout, *parts)
-                    system.write(target, system.read(path), mode=0o600)
+                    system.write(target, system.read_foreign(path, handlers.MANIFEST_LIMIT), mode=0o600)
         system.remove_tree(old)
     except (SystemRefused, OSError) as error:
         troubles.append(f"cannot move the old states in {old}: {error}")

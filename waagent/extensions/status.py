@@ -6,9 +6,11 @@
 
 Nothing here raises for what a file holds: a bad file becomes an error that names it. A file that is bad and younger
 than 10 seconds counts as half written: until then its extension is "transitioning". Paths are of this process.
+What is in a file's place and is none (a named pipe, a link out of its directory) is never waited for.
 
-Limits: a file over 131072 characters has its message cut to 1024, the texts of its sub-statuses to 10240 each, and
-as many sub-statuses kept as fit into 131072; one over 4 MiB is not read.
+Limits: a file over 131072 characters has its message, operation, time and code cut to 1024, the texts of its
+sub-statuses to 10240 each, and as many sub-statuses kept as fit into 131072 and number 1000 at most; one over 4 MiB
+is not read. A number of more than 40 digits is malformed: it would take minutes to turn into one.
 
 Source: extensions 7.
 """
@@ -19,6 +21,7 @@ import json
 import os
 
 from waagent.extensions import codes, texts
+from waagent.system import foreign
 from waagent.system.redact import redact_text
 
 TYPE_CHECKING = False
@@ -30,10 +33,13 @@ STATES = ("transitioning", "warning", "error", "success")
 TEXT_LIMIT = 131072
 MESSAGE_LIMIT = 1024
 SUB_TEXT_LIMIT = 10240
+SUB_LIMIT = 1000
+DIGITS = 40
 FILE_LIMIT = 4 * 1024 * 1024
 HALF_WRITTEN = 10.0  # seconds
 HEARTBEAT_AGE = 600.0
-EXCERPT = 2000
+HEARTBEAT_BYTES = 64 * 1024
+EXCERPT, EXCERPT_OF_OTHER = 2000, 4096  # of what is no JSON, of what is another document
 
 
 class Malformed(ValueError):
@@ -42,27 +48,29 @@ class Malformed(ValueError):
 
 def extension_status(path: str, name: str, sequence: int, now: float) -> dict[str, Any]:
     """The status of one extension, from its file or in its place. now: seconds since the epoch."""
-    try:
-        before = os.stat(path)
-    except OSError:
-        message = f"reported by the agent: {name} has not written the status file {path} yet"
-        return _own(name, "transitioning", 0, message)
     code, why = codes.STATUS_INVALID, ""
     try:
-        if before.st_size > FILE_LIMIT:
-            raise Malformed(f"it has {before.st_size} bytes, {FILE_LIMIT} are allowed")
-        with open(path, "rb") as stream:
-            text = stream.read(FILE_LIMIT + 1).decode("utf-8-sig")
-        return parse(text, name)
+        content, found = foreign.read(path, FILE_LIMIT)
+    except (FileNotFoundError, NotADirectoryError):
+        message = f"reported by the agent: {name} has not written the status file {path} yet"
+        return _own(name, "transitioning", 0, message)
+    except OSError as error:
+        return _unusable(name, sequence, codes.UNKNOWN, f"it cannot be read ({error.strerror or error})")
+    try:
+        if found.st_size > FILE_LIMIT:
+            raise Malformed(f"it has {found.st_size} bytes, {FILE_LIMIT} are allowed")
+        return parse(content.decode("utf-8-sig"), name)
     except UnicodeDecodeError as error:
         code, why = codes.UNKNOWN, f"it is not UTF-8 (byte {error.start})"
-    except OSError as error:
-        code, why = codes.UNKNOWN, f"it cannot be read ({error.strerror or error})"
     except Malformed as error:
         why = str(error)
-    if 0 <= now - before.st_mtime < HALF_WRITTEN:
+    if 0 <= now - found.st_mtime < HALF_WRITTEN:
         message = f"reported by the agent: {name} is writing its status file {path}"
         return _own(name, "transitioning", 0, message)
+    return _unusable(name, sequence, code, why)
+
+
+def _unusable(name: str, sequence: int, code: int, why: str) -> dict[str, Any]:
     return _own(name, "error", code, f"cannot use the status file of {name} for sequence {sequence}: {why}")
 
 
@@ -77,14 +85,28 @@ def _own(name: str, status: str, code: int, message: str) -> dict[str, Any]:
     }
 
 
+def loads(text: str) -> Any:
+    """As json.loads, without numbers that take minutes to convert. Raises ValueError, RecursionError."""
+    return _DECODER.decode(text)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
+
+
 def parse(text: str, name: str) -> dict[str, Any]:
     """The status object of a status file's text. Raises Malformed."""
     try:
-        document = json.loads(text)
+        document = loads(text)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"it is not JSON ({error}); it begins {text[:EXCERPT]!r}") from error
     if not isinstance(document, list):
-        raise Malformed(f"it is not an array; it begins {text[: EXCERPT * 2]!r}")
+        raise Malformed(f"it is not an array; it begins {text[:EXCERPT_OF_OTHER]!r}")
     if not document or not isinstance(document[0], dict):
         raise Malformed("it has no object in its array")
     status = document[0].get("status")
@@ -113,8 +135,11 @@ def _text(value: Any) -> Optional[str]:
 
 
 def _code(value: Any) -> Any:
-    """Numbers and texts as they are; anything else is no code."""
-    return value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0
+    """Finite numbers and texts as they are; anything else is no code."""
+    if isinstance(value, str):
+        return redact_text(value)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and abs(value) < float("inf") else 0
 
 
 def _message(value: Any, where: str) -> dict[str, Any]:
@@ -128,8 +153,7 @@ def _message(value: Any, where: str) -> dict[str, Any]:
     message = value["message"]
     if message is not None and not isinstance(message, str):
         message = json.dumps(message)
-    lang = value["lang"] if isinstance(value["lang"], str) else "en-US"
-    return {"lang": lang, "message": redact_text(message) if message is not None else None}
+    return {"lang": "en-US", "message": redact_text(message) if message is not None else None}
 
 
 def _substatus(value: Any) -> list[dict[str, Any]]:
@@ -149,9 +173,11 @@ def _substatus(value: Any) -> list[dict[str, Any]]:
                 f'"{where}.status" is {json.dumps(element.get("status"))[:80]}, not one of {", ".join(STATES)}'
             )
         sub_name = element.get("name")
+        if sub_name is not None:
+            sub_name = redact_text(sub_name if isinstance(sub_name, str) else json.dumps(sub_name))
         subs.append(
             {
-                "name": sub_name if sub_name is None or isinstance(sub_name, str) else str(sub_name),
+                "name": sub_name,
                 "status": element["status"],
                 "code": _code(element.get("code", 0)),
                 "formattedMessage": _message(element.get("formattedMessage"), f"{where}.formattedMessage"),
@@ -161,11 +187,16 @@ def _substatus(value: Any) -> list[dict[str, Any]]:
 
 
 def _shrink(report: dict[str, Any], subs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Cut an oversize status: its message, then each sub-status, then those that do not fit any more."""
+    """Cut an oversize status: its own texts, then each sub-status, then those that do not fit any more."""
     message = report["formattedMessage"]
     message["message"] = texts.shorten(message["message"] or "", MESSAGE_LIMIT)
+    for key in ("operation", "configurationAppliedTime", "code"):
+        if isinstance(report[key], str):
+            report[key] = texts.shorten(report[key], MESSAGE_LIMIT)
     used, kept = len(message["message"]), []
-    for sub in subs:
+    for sub in subs[:SUB_LIMIT]:
+        if isinstance(sub["code"], str):
+            sub["code"] = texts.shorten(sub["code"], MESSAGE_LIMIT)
         sub["name"] = texts.shorten(sub["name"] or "", SUB_TEXT_LIMIT)
         inner = sub["formattedMessage"]
         inner["message"] = texts.shorten(inner["message"] or "", SUB_TEXT_LIMIT)
@@ -178,25 +209,23 @@ def _shrink(report: dict[str, Any], subs: list[dict[str, Any]]) -> list[dict[str
 
 # -- heartbeat -----------------------------------------------------------------------------------------------
 
-_HEARTBEATS = {
-    "ready": "Ready", "notready": "NotReady", "installing": "Installing", "unresponsive": "Unresponsive",
-}  # fmt: skip
+HANDLER_STATES = ("Ready", "NotReady", "Installing", "Unresponsive")
+_HEARTBEATS = {state.lower(): state for state in HANDLER_STATES}
 
 
 def heartbeat(path: str, now: float) -> tuple[str, str, bool]:
     """(handler status, message or "", whether the file was in order). Unknown status values mean NotReady."""
     try:
-        age = now - os.stat(path).st_mtime
-        with open(path, "rb") as stream:
-            text = stream.read(64 * 1024).decode("utf-8-sig")
+        content, found = foreign.read(path, HEARTBEAT_BYTES)
+        text = content.decode("utf-8-sig")
     except FileNotFoundError:
         return "NotReady", f"the heartbeat file {path} is missing", False
     except (OSError, UnicodeDecodeError) as error:
         return "NotReady", f"the heartbeat file {path} cannot be read: {error}", False
-    if age > HEARTBEAT_AGE:
+    if now - found.st_mtime > HEARTBEAT_AGE:
         return "Unresponsive", "", True
     try:
-        beat = json.loads(text)[0]["heartbeat"]
+        beat = loads(text)[0]["heartbeat"]
         status = _HEARTBEATS.get(str(beat["status"]).lower(), "NotReady")
         message = beat.get("formattedMessage")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):

@@ -1,6 +1,6 @@
 """Texts that go to the platform, at a bounded length. LEAN; secrets are taken out by waagent.system.redact.
 
-shorten(text, n)     text of n or more characters becomes its first n and " ... [TRUNCATED]"
+shorten(text, n)     text of n or more characters becomes its first n and " ... [TRUNCATED]"; once, however often
 combine(out, err)    both streams of a command under their headings, 3200 characters at most; of a stream that is
                    too long the end is kept, because that is where a failure is explained
 
@@ -14,7 +14,9 @@ TRUNCATED = " ... [TRUNCATED]"
 
 
 def shorten(text: str, length: int) -> str:
-    return text if len(text) < length else text[:length] + TRUNCATED
+    if len(text) < length or (len(text) == length + len(TRUNCATED) and text.endswith(TRUNCATED)):
+        return text
+    return text[:length] + TRUNCATED
 
 
 def combine(out: str, err: str, length: int = OUTPUT) -> str:

@@ -32,7 +32,7 @@ from waagent.fabric.certificates import Certificate
 from waagent.fabric.desired import Desired
 from waagent.fabric.goal_state import GoalState
 from waagent.fabric.hosting import Names
-from waagent.fabric.poll import Known
+from waagent.fabric.poll import SERVED, Known
 from waagent.fabric.remote_access import RemoteUser
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class FabricState:
             refused_etag=self.refused_etag,
             status_blob=self.desired.status_blob if self.desired else "",
             status_blob_type=self.desired.status_blob_type if self.desired else "",
+            vm_settings=SERVED if self.fast_track_supported else "",
         )
 
     def to_json(self) -> dict[str, Any]:

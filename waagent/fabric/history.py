@@ -1,19 +1,22 @@
 """What the platform asked for lately, for people: LIB/history/, one entry for each goal state that changed.
 
-save(system, lib, state, kept)      kept: name of a file -> the document as it was received
+save(system, lib, state, kept, note)    kept: name of a file -> the document as it was received
+add(system, lib, file, document, note)  one more document, into the newest entry
 
     2026-11-23T09-16-05__1/                         wire server, incarnation 1
     2026-11-23T11-02-11__1-8402733151920467713/     with a document of the host plugin: incarnation and ETag
         GoalState.xml, ExtensionsConfig.xml, HostingEnvironmentConfig.xml, SharedConfig.xml, RemoteAccess.xml,
         VmSettings.json     as received, but for signatures of URLs, protected settings and passwords
         Certificates.json   [{"thumbprint": …, "hasPrivateKey": …}]
+        waagent_status.json     the last report (local_copy.py); {} before the first
+        <handler>.manifest.xml, waagent_policy.json     what was read on the way
     2026-11-23T11-05-00__8402733151920467713/       vmSettings that could not be used, once for each ETag
     2026-11-23T08-00-00__1.zip                      all but the newest entry
 
 Directories 0700, files 0600, times UTC. At most 50 entries stay. A document whose secrets could not be taken out is
 not kept. Nothing here fails a goal state: what cannot be written is told, and that is all.
 
-Source: wire-protocol 7.6, 8.3, guest-operations 9.
+Source: wire-protocol 7.6, 8.3, extensions 8.4, guest-operations 9.
 """
 
 from __future__ import annotations
@@ -23,6 +26,8 @@ import re
 from typing import TYPE_CHECKING
 
 from waagent.errors import SystemRefused
+from waagent.fabric import local_copy
+from waagent.fabric.local_copy import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +35,6 @@ if TYPE_CHECKING:
     from waagent.fabric.cache import FabricState
     from waagent.system import System
 
-FOLDER = "history"
 ENTRIES = 50
 HIDDEN = b"***REDACTED***"
 
@@ -80,11 +84,24 @@ def save(
             quiet.write(f"{folder}/{name}/{file}", redacted(document, secrets), secret=True, durable=False)
         certificates = json.dumps(summary, indent=1)
         quiet.write(f"{folder}/{name}/Certificates.json", certificates, secret=True, durable=False)
+        quiet.write(f"{folder}/{name}/{local_copy.FILE}", local_copy.NOTHING, secret=True, durable=False)
         _tidy(quiet, folder, name)
     except (SystemRefused, OSError) as error:
         note(f"cannot keep a record of the goal state: {error}")
         return None
     return name
+
+
+def add(system: System, lib: str, file: str, document: bytes, note: Callable[[str], None]) -> None:
+    """Put a document into the newest entry, if there is one; what is there already is not written again."""
+    entry = local_copy.newest(str(system.path(lib)))
+    if entry is None or system.planning:
+        return
+    path = f"{lib}/{FOLDER}/{entry.rpartition('/')[2]}/{file}"
+    try:
+        system.quietly().write(path, redacted(document, ()), secret=True, durable=False)
+    except (SystemRefused, OSError) as error:
+        note(f"cannot keep a record of {file}: {error}")
 
 
 def _plain(text: str, length: int) -> str:

@@ -40,11 +40,11 @@ def find(system: System, globs: Iterable[str], now: datetime) -> list[str]:
     dated: list[tuple[float, str]] = []
     for path in _matching(system, globs):
         try:
-            content = system.read_plain(path, SIZE)
+            content = system.read_foreign(path, SIZE + 1)
             changed = system.path(path).stat().st_mtime
         except OSError:
             continue
-        address = parse(content, now)
+        address = parse(content, now) if len(content) <= SIZE else None
         if address is not None:
             dated.append((changed, address))
     return list(dict.fromkeys(address for _, address in sorted(dated, key=lambda entry: -entry[0])))

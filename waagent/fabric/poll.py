@@ -8,6 +8,7 @@
 Known       what the last goal state said; all str, "" when unknown
     endpoint, incarnation, container_id, config_name, instance_id, etag, status_blob, status_blob_type,
     refused_etag (of vmSettings that cannot be used: they are no change until the ETag is another)
+    vm_settings (SERVED while the host plugin serves vmSettings, as far as is known)
     ask_vm_settings_at      float, monotonic seconds; before that the host plugin is not asked for vmSettings
 Polled
     known       Known with the ids of now. incarnation and etag stay those of `known` while they are `changed`:
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 GOAL_STATE = "/machine/?comp=goalstate"
 UNSUPPORTED_FOR = 6 * 3600.0
 STALE_BODY = b"InvalidContainerConfiguration"
+SERVED = "served"
 
 _TEXTS = (
     "endpoint",
@@ -57,6 +59,7 @@ _TEXTS = (
     "refused_etag",
     "status_blob",
     "status_blob_type",
+    "vm_settings",
 )
 
 
@@ -71,6 +74,7 @@ class Known:
     refused_etag: str
     status_blob: str
     status_blob_type: str
+    vm_settings: str
 
     def __init__(self, endpoint: str = "", ask_vm_settings_at: float = 0.0, **texts: str) -> None:
         for name in _TEXTS:
@@ -220,10 +224,10 @@ def _vm_settings_changed(http: Http, endpoint: Endpoint, fresh: Known, now: floa
                 setattr(fresh, name, value)
         response = _ask(http, endpoint, fresh)
     if response.status == 304:
+        fresh.vm_settings = SERVED
         return False
     if response.status == 404:
-        fresh.ask_vm_settings_at = now + UNSUPPORTED_FOR
-        return False
+        return _not_served(fresh, now)
     if response.status != 200:
         raise _refused("fetch vmSettings", url, response)
     etag = response.headers.get("etag", "")
@@ -233,12 +237,18 @@ def _vm_settings_changed(http: Http, endpoint: Endpoint, fresh: Known, now: floa
         return False
     source, version = _source(response.body, url)
     if not headers.serves_vm_settings(version):
-        fresh.ask_vm_settings_at = now + UNSUPPORTED_FOR
-        return False
+        return _not_served(fresh, now)
+    fresh.vm_settings = SERVED
     if source == "Fabric":
         fresh.etag = etag
         return False
     return True
+
+
+def _not_served(fresh: Known, now: float) -> bool:
+    """The host plugin has none: nothing has changed, and it is left in peace for a while."""
+    fresh.vm_settings, fresh.ask_vm_settings_at = "", now + UNSUPPORTED_FOR
+    return False
 
 
 def _ask(http: Http, endpoint: Endpoint, known: Known) -> Response:

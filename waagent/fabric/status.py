@@ -7,7 +7,11 @@ document(...) -> bytes, UTF-8 JSON of the status blob
     handlers    list of dict, entries of handlerAggregateStatus as waagent/extensions made them
     goal_state  GoalStateOutcome or None (no goal state was processed yet)
     update      UpdateOutcome or None (the platform does not drive updates of the agent)
-    features    list of names; each is reported with version "1.0"
+    features    list of names, of features(); each is reported with version "1.0"
+
+features(fast_track=…, served=…) -> list of names: what this agent can do and may be asked to do. Who makes a report
+takes them from there. VersioningGovernance is not one of them: it says that the platform can have the agent move to
+a version of its choice, and waits for that; this agent comes from the distribution and does not replace itself.
 
 Signatures in URLs are hidden in every message; the rest is passed on as it is. An entry that json cannot express
 is left out and reported by name, so that one handler never silences the others.
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LANGUAGE = "en-US"
-MULTI_CONFIG, VERSIONING, FAST_TRACK = "MultipleExtensionsPerHandler", "VersioningGovernance", "FastTrack"
+MULTI_CONFIG, FAST_TRACK = "MultipleExtensionsPerHandler", "FastTrack"
 SUCCESS, UNEXPECTED, UNSUPPORTED_FEATURES = 0, -1, 2001
 
 
@@ -52,6 +56,11 @@ class UpdateOutcome:
 
     def __init__(self, version: str, message: str = "") -> None:
         self.version, self.message = version, message
+
+
+def features(*, fast_track: bool, served: bool) -> list[str]:
+    """fast_track: whether it is switched on; served: whether the host plugin of this node serves vmSettings."""
+    return [MULTI_CONFIG, *([FAST_TRACK] if fast_track and served else [])]
 
 
 def document(
@@ -96,6 +105,19 @@ def document(
         "supportedFeatures": [{"Key": feature, "Value": "1.0"} for feature in features],
     }
     return json.dumps(whole).encode("ascii")
+
+
+def without_times(value: object) -> object:
+    """A report, or a part of one, without the times of its making: to tell whether anything in it is new.
+
+    When the goal state was processed stays: that is no time of the report.
+    """
+    if isinstance(value, dict):
+        left_out = () if "inSvdSeqNo" in value else ("timestampUTC",)
+        return {name: without_times(one) for name, one in value.items() if name not in left_out}
+    if isinstance(value, list):
+        return [without_times(one) for one in value]
+    return value
 
 
 def formatted(message: str) -> dict[str, str]:

@@ -4,8 +4,8 @@ In production the root is "/"; in a test or for an image it is a directory, and 
 (programs then run in a chroot). A System that is *planning* does nothing: effects are noted in `effects`, and
 what was "written" is given back by later reads, so that a whole stage can be foreseen.
 
-    read, read_plain, read_text, exists, is_directory,         look; raise OSError as open() and stat() do
-    listing, status
+    read, read_text, exists, is_directory, listing, status     look; raise OSError as open() and stat() do
+    read_foreign                                               the same of a file that somebody else may have made
     write, remove, remove_tree, make_directory, set_mode,
     set_owner, link, rename, poke                              act on files; return whether anything changed
     run                                                        run a program; reads=True for one that only asks
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Optional
 
 from waagent.errors import CommandFailed, PlanRefused, SystemRefused
-from waagent.system import effects, files
+from waagent.system import effects, files, foreign
 from waagent.system.clock import Clock
 from waagent.system.command import NOT_FOUND, PATH, TIMED_OUT, Result, execute
 from waagent.system.effects import Effect
@@ -80,29 +80,22 @@ class System:
     def read(self, path: str, limit: int = -1) -> bytes:
         real = files.under(self.root, path)
         if real in self._planned:
-            planned = self._planned[real]
-            if planned is None:
-                raise FileNotFoundError(errno.ENOENT, "planned to be removed", path)
-            return planned
+            return self._foreseen(real, path)
         with open(real, "rb") as stream:
             return stream.read(limit)
 
-    def read_plain(self, path: str, limit: int) -> bytes:
-        """As read(), of a file that others write. OSError for what is no plain file, or longer than the limit.
-
-        A pipe without a writer or a device would keep the reader waiting for ever.
-        """
-        real = files.under(self.root, path)
+    def read_foreign(self, path: str, limit: int) -> bytes:
+        """As read(), of a file that somebody else may have made: a plain one, never waited for (foreign.py)."""
+        real = files.under(self.root, path, follow_last=False)
         if real in self._planned:
-            return self.read(path)
-        descriptor = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.EINVAL, "no plain file", path)
-            content = stream.read(limit + 1)
-        if len(content) > limit:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
-        return content
+            return self._foreseen(real, path)[:limit]
+        return foreign.read(real, limit)[0]
+
+    def _foreseen(self, real: str, path: str) -> bytes:
+        planned = self._planned[real]
+        if planned is None:
+            raise FileNotFoundError(errno.ENOENT, "planned to be removed", path)
+        return planned
 
     def read_text(self, path: str) -> str:
         return self.read(path).decode("utf-8", "replace")

@@ -13,23 +13,30 @@ Per handler and run EVENTS events are taken, newest file first; a file may have 
 EVENT_LETTERS letters in its required values. Keys are compared without regard to case; others than the required
 ones are ignored. The handler cannot set which machine the event is from.
 
+Handlers may have made these folders writable for others: they are held open while they are emptied, so that a link
+put in their place leads nowhere.
+
 Source: extensions 10.1 - 10.3, guest-operations 6.5.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import stat
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from waagent import __version__, events
-from waagent.errors import SystemRefused
 from waagent.fabric import telemetry
+from waagent.system import foreign
 from waagent.system.redact import redact_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from waagent.system import System
 
 EVENTS, FILE_BYTES, EVENT_LETTERS, MESSAGE_LETTERS = 360, 4 * 1024 * 1024, 6144, 3072
@@ -75,52 +82,70 @@ def folders(system: System, logs: str) -> dict[str, str]:
 
 def collect(system: System, logs: str, lib: str, *, wanted: bool = True) -> dict[str, Collected]:
     """Only handlers that had something to say, or something in their folder that was taken away."""
+    system.unforeseeable("what handlers have written for the platform's people")
     told = {}
-    for handler, folder in folders(system, logs).items():
-        done = _Folder(system, handler, folder, lib, wanted).empty()
+    top = str(system.path(logs))
+    for handler in folders(system, logs):
+        try:
+            with _opened(top) as all_logs, _opened(handler, all_logs) as own, _opened("events", own) as folder:
+                done = _Folder(system, handler, folder, lib, wanted).empty()
+        except OSError:  # replaced by a link this very moment, or gone
+            continue
         if done.taken or done.dropped or done.troubles:
             told[handler] = done
     return told
 
 
+@contextmanager
+def _opened(name: str, folder: int | None = None) -> Iterator[int]:
+    """A directory, held open; in a folder that is held itself it is not reached through a link."""
+    links = os.O_NOFOLLOW if folder is not None else 0
+    descriptor = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | links, dir_fd=folder)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 class _Folder:
-    def __init__(self, system: System, handler: str, folder: str, lib: str, wanted: bool) -> None:
+    def __init__(self, system: System, handler: str, folder: int, lib: str, wanted: bool) -> None:
+        """folder: descriptor of the handler's folder of events."""
         self.system, self.handler, self.folder, self.lib, self.wanted = system, handler, folder, lib, wanted
-        self.quiet = system.quietly()
         self.done = Collected()
         self.kept: list[dict[str, Any]] = []
         self.size = 0
 
     def empty(self) -> Collected:
-        for name in sorted(self.system.listing(self.folder), key=_newest_first):
-            path = f"{self.folder}/{name}"
+        for name in sorted(os.listdir(self.folder), key=_newest_first):
             try:
-                found = self.system.status(path)
+                found = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
                 if stat.S_ISDIR(found.st_mode):
                     continue
                 if not self.wanted:
                     self.done.dropped["telemetry is switched off"] += 1
                 elif not _is_event_file(name):
                     self.done.troubles.append(f"{name} is no file of events")
-                elif not self._take(name, path, found.st_mode, found.st_size, found.st_mtime):
+                elif not self._take(name, found):
                     continue
-                self.quiet.remove(path, durable=False)
+                os.unlink(name, dir_fd=self.folder)
             except FileNotFoundError:
                 continue
-            except (SystemRefused, OSError) as error:
-                self.done.troubles.append(f"{name}: {error}")
+            except OSError as error:
+                self.done.troubles.append(f"{name}: {error.strerror or error}")
         self._keep()
         return self.done
 
-    def _take(self, name: str, path: str, mode: int, size: int, at: float) -> bool:
+    def _take(self, name: str, found: os.stat_result) -> bool:
         """Take a file's events; false when it is to be looked at again."""
         if self.done.taken >= EVENTS:
             self.done.dropped[TOO_MANY] += 1
             return True
-        if not stat.S_ISREG(mode) or size > FILE_BYTES:
-            self.done.troubles.append(f"{name} is no file" if size <= FILE_BYTES else f"{name} has {size} bytes")
+        if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES:
+            is_file = stat.S_ISREG(found.st_mode)
+            self.done.troubles.append(f"{name} has {found.st_size} bytes" if is_file else f"{name} is no file")
             return True
-        content = self.system.read(path, FILE_BYTES)
+        at = found.st_mtime
+        content, _ = foreign.read(name, FILE_BYTES, folder=self.folder)
         try:
             listed = json.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError):

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from waagent import events
@@ -57,11 +56,9 @@ def read(system: System, lib: str) -> tuple[list[EventFile], dict[str, str]]:
         path = f"{lib}/{events.FOLDER}/{name}"
         try:
             found = system.status(path)
-            if not stat.S_ISREG(found.st_mode):
-                raise ValueError("it is no file")
+            content = system.read_foreign(path, LARGEST)
             if found.st_size > LARGEST:
                 raise ValueError(f"it has {found.st_size} bytes, more than {LARGEST}")
-            content = system.read(path, LARGEST)
         except FileNotFoundError:  # pushed out by a newer one
             continue
         except (OSError, ValueError) as error:
@@ -78,9 +75,7 @@ def shorten(system: System, lib: str, file: EventFile, left: Iterable[int]) -> N
     """Where that fails all of them stay, and some are sent twice."""
     path = f"{lib}/{events.FOLDER}/{file.name}"
     try:
-        if not stat.S_ISREG(system.status(path).st_mode):
-            return
-        found = json.loads(system.read(path, LARGEST).decode("utf-8-sig"))
+        found = json.loads(system.read_foreign(path, LARGEST).decode("utf-8-sig"))
         if isinstance(found, list) and len(found) == len(file.events):
             content = json.dumps([found[place] for place in sorted(left)]).encode()
             system.quietly().write(path, content, mode=0o600, durable=False)

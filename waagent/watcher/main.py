@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import NoReturn
 
     from waagent.watcher.settings import Settings
 
@@ -45,14 +46,20 @@ TOLD_AGAIN = 6 * 3600.0
 
 
 class Watcher:
-    """One turn() after the other. start(event) gives the Worker of an event; a test has its own."""
+    """watch() for ever, or one turn(). start(event) gives the Worker of an event; a test has its own."""
 
     def __init__(
-        self, settings: Settings, *, keep_timer: bool = False, start: Callable[[str], Worker] | None = None
+        self,
+        settings: Settings,
+        *,
+        keep_timer: bool = False,
+        start: Callable[[str], Worker] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.settings, self.keep_timer = settings, keep_timer
-        self.http = Http(Clock())
-        self.reporter = Reporter(self.http, settings)
+        self.clock = clock or Clock()
+        self.http = Http(self.clock)
+        self.reporter = Reporter(self.http, settings, self.clock)
         self.host_health = HostHealth(self.http, settings)
         start = start or (lambda event: Worker(event, this_program()))
         self.worker, self.uploader = start("goal-state"), start("status")
@@ -67,8 +74,15 @@ class Watcher:
     def period(self) -> float:
         return float(self.settings.period if self.worker.completed() else self.settings.initial)
 
+    def watch(self, notifier: Notifier) -> NoReturn:
+        """One turn in each period, until something is raised."""
+        while True:
+            self.turn()
+            notifier.say("WATCHDOG=1")
+            _sleep(self.period, notifier, self.clock)
+
     def turn(self) -> None:
-        now = time.monotonic()
+        now = self.clock.monotonic()
         self._refresh_known()
         try:
             polled = poll.poll(
@@ -186,10 +200,7 @@ def main(arguments: list[str]) -> int:
     watcher = Watcher(settings, keep_timer="--keep-timer" in arguments)
     notifier.say("READY=1", "STATUS=watching the goal state")
     try:
-        while True:
-            watcher.turn()
-            notifier.say("WATCHDOG=1")
-            _sleep(watcher.period, notifier)
+        watcher.watch(notifier)
     except _Leaving:
         notifier.say("STOPPING=1")
         return 0
@@ -216,11 +227,11 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise _Leaving
 
 
-def _sleep(seconds: float, notifier: Notifier) -> None:
+def _sleep(seconds: float, notifier: Notifier, clock: Clock) -> None:
     """Wait, but answer the watchdog in time."""
     step = notifier.watchdog / 2 if notifier.watchdog else seconds
     while seconds > 0:
-        time.sleep(min(seconds, step))
+        clock.sleep(min(seconds, step))
         seconds -= step
         if seconds > 0:
             notifier.say("WATCHDOG=1")

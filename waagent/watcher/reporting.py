@@ -2,19 +2,20 @@
 
 It is composed at every turn from what is on disk and uploaded when it differs from the last one that was taken, and
 once a minute otherwise, also while a worker is busy. The host plugin is the way; when it refuses, a worker uploads
-to the blob directly (event "status"), because that needs TLS and proxies, which this process does without.
+to the blob directly (event "status"), because that needs TLS and proxies, which this process does without. What was
+taken is kept for support (fabric/local_copy.py).
 """
 
 from __future__ import annotations
 
 import os
-import time
 
 from waagent import __version__
 from waagent.errors import WaagentError
 from waagent.extensions import report
 from waagent.fabric import endpoint as endpoints
-from waagent.fabric import host_calls, poll, status
+from waagent.fabric import host_calls, local_copy, poll, status
+from waagent.system.clock import Clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ EVERY = 60.0  # seconds between uploads of an unchanged report
 
 
 class Reporter:
-    def __init__(self, http: Http, settings: Settings) -> None:
-        self.http, self.settings = http, settings
-        self.features = [status.MULTI_CONFIG, *([status.FAST_TRACK] if settings.fast_track else [])]
+    def __init__(self, http: Http, settings: Settings, clock: Clock | None = None) -> None:
+        self.http, self.settings, self.clock = http, settings, clock or Clock()
         self._taken: object = None
         self._taken_at = -EVERY
         self._failing_since: float | None = None
@@ -38,14 +38,17 @@ class Reporter:
         if not known.status_blob:
             return None  # no goal state yet that says where to
         host = (os.uname().nodename, self.settings.os_name, self.settings.os_version)
-        handlers = report.fitted(report.handler_statuses(self.settings.lib))
+        entries = report.handler_statuses(self.settings.lib, self.clock.now().timestamp())
+        handlers = report.fitted(entries)
         outcome = report.goal_state_outcome(self.settings.lib)
-        content = (host, _without_times(handlers), outcome and (outcome.sequence, outcome.stamp, outcome.code))
+        features = status.features(fast_track=self.settings.fast_track, served=known.vm_settings == poll.SERVED)
+        told = outcome and (outcome.sequence, outcome.stamp, outcome.code)
+        content = (host, features, status.without_times(handlers), told)
         if content == self._taken and now - self._taken_at < EVERY:
             return None
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        stamp = self.clock.stamp()
         payload = status.document(
-            stamp, __version__, host, handlers=handlers, goal_state=outcome, features=self.features
+            stamp, __version__, host, handlers=handlers, goal_state=outcome, features=features
         )
         try:
             endpoint = endpoints.parse(known.endpoint)
@@ -58,20 +61,18 @@ class Reporter:
         self._judge(200, "", now)
         if taken:
             self._taken, self._taken_at = content, now
+            self._keep(payload)
         return None
 
+    def _keep(self, payload: bytes) -> None:
+        """For support; a disk that refuses is told by the steps, and changes nothing here."""
+        try:
+            local_copy.keep(self.settings.lib, payload)
+        except OSError:
+            return
 
     def _judge(self, status: object, error: str, now: float) -> None:
         """What the upload says of the host plugin; no answer says nothing here, the heartbeat tells that."""
         if isinstance(status, int):
             healthy, self._failing_since = host_calls.judge(host_calls.STATUS, status, self._failing_since, now)
             self.observed = [host_calls.seen(host_calls.STATUS, status, healthy, error)]
-
-
-def _without_times(value: object) -> object:
-    """The report without the times of its making, to tell whether anything in it is new."""
-    if isinstance(value, dict):
-        return {key: _without_times(item) for key, item in value.items() if key != "timestampUTC"}
-    if isinstance(value, list):
-        return [_without_times(item) for item in value]
-    return value

@@ -47,7 +47,7 @@ def test_a_normal_collection(pack: Callable[..., zipfile.ZipFile], put: Put, sys
         LOG, f"{LOG}.1", f"{EXTENSIONS}/A.B/handler.log", f"{EXTENSIONS}/A.B/1/deep.log", "/etc/os-release", "/etc/hostname",
         "/etc/waagent.conf", "/var/log/syslog", "/var/log/auth.log", "/var/log/dmesg.0", f"{LIB}/ovf-env.xml",
         f"{LIB}/A.B-1.0/status/0.status", f"{LIB}/A.B-1.0/config/0.settings", f"{LIB}/A.B-1.0/config/HandlerState",
-        f"{LIB}/history/one.zip", "/run/waagent/status.json",
+        f"{LIB}/history/one.zip", f"{LIB}/history/2026-11-23T09-20-00__1/waagent_status.json", "/run/waagent/status.json",
         # not of a normal collection, or of none
         "/etc/fstab", "/var/log/kern.log", "/var/log/dpkg.log", "/var/log/wtmp", f"{LIB}/instance/secret.json",
         f"{LIB}/AB.prv", f"{LIB}/goal-state.json", "/etc/shadow",
@@ -56,12 +56,13 @@ def test_a_normal_collection(pack: Callable[..., zipfile.ZipFile], put: Put, sys
     archive = pack()
     names = archive.namelist()
     assert names[:2] == ["var/log/waagent.log", "run/waagent/status.json"]
-    assert names[2:6] == [
-        "var/lib/waagent/history/one.zip", "var/log/azure/A.B/handler.log", "var/log/azure/A.B/1/deep.log",
+    assert names[2:7] == [
+        "var/lib/waagent/history/one.zip",
+        "var/lib/waagent/history/2026-11-23T09-20-00__1/waagent_status.json", "var/log/azure/A.B/handler.log", "var/log/azure/A.B/1/deep.log",
         "var/log/waagent.log.1",
     ]  # fmt: skip
-    assert names[6:-1] == sorted(names[6:-1])
-    assert set(names[6:-1]) == {
+    assert names[7:-1] == sorted(names[7:-1])
+    assert set(names[7:-1]) == {
         "etc/hostname", "etc/os-release", "etc/waagent.conf", "var/lib/waagent/A.B-1.0/config/0.settings",
         "var/lib/waagent/A.B-1.0/config/HandlerState", "var/lib/waagent/A.B-1.0/status/0.status",
         "var/lib/waagent/ovf-env.xml", "var/log/auth.log", "var/log/dmesg.0", "var/log/syslog",
