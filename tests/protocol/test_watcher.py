@@ -137,6 +137,24 @@ def test_a_watcher_that_begins_again_starts_a_worker_once(
     assert len(stage.starts) == 2
 
 
+def test_a_change_does_not_wait_for_the_pause_after_a_start_that_was_for_nothing(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine
+) -> None:
+    """As when a goal state is published just after the agent was started anew."""
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm)
+    again = Watcher(watcher.settings, start=stage.worker)
+    again.turn()
+    stage.wait_for_starts(2)
+    vm.publish(extensions=[])
+    again.turn()
+    stage.wait_for_starts(3)
+    again.turn()  # that worker did not settle it: now there is a pause
+    time.sleep(0.2)
+    assert len(stage.starts) == 3
+
+
 def test_a_start_is_told_from_the_one_before(tmp_path: Path) -> None:
     file = tmp_path / "run/agent-start"
     _say_when(str(file))

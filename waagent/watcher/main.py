@@ -66,6 +66,7 @@ class Watcher:
         self.known = self._read_known()
         self._read_at = 0.0
         self._begun = False  # whether a worker was started by this process
+        self._for_change = False  # whether the last one was started because something had changed
         self._start_after, self._wait = 0.0, 0.0
         self._upload_after = self._ask_timer_at = 0.0
         self._told: dict[str, float] = {}
@@ -111,10 +112,11 @@ class Watcher:
         if not changed and self._begun and self.worker.completed():
             self._start_after = self._wait = 0.0
             return
-        if not answered or now < self._start_after:
+        fresh = changed and not self._for_change  # no worker has tried it, so there is nothing to wait for
+        if not answered or (now < self._start_after and not fresh):
             return
         self.worker.start()
-        self._begun = True
+        self._begun, self._for_change = True, changed
         self._wait = min(max(2 * self._wait, 6.0), LONGEST_WAIT)
         self._start_after = now + self._wait
 
