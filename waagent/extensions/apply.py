@@ -318,7 +318,7 @@ class Engine:
         )
         deadline = self._journal.began + self._rules.dependency_wait
         seen, clock = "", self._system.clock
-        while clock.boot() < deadline:
+        while clock.monotonic() < deadline:
             seen = str(status.extension_status(path, pair.label, pair.sequence, clock.now().timestamp())["status"])
             if seen == "success":
                 return ""

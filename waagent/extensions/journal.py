@@ -3,7 +3,7 @@
 LIB/extensions/journal.json, replaced atomically before and after every step:
 
     identity, boot   of the goal state being processed, and the boot in which; another one starts the turns afresh
-    began            seconds since boot when its processing began: the wait for dependencies counts from here
+    began            clock.monotonic() when its processing began: the wait for dependencies counts from here
     turns            pair id -> "succeeded", "failed" or "skipped" with its message
     updates          handler -> update under way (plan.Update); outlives the goal state
     operations       pair id -> the step being carried out with the command it runs; several when handlers run
@@ -91,7 +91,7 @@ class Journal:
         boot = boot_id(self._system)
         if (identity, boot) == (self.identity, self.boot) and self.began:
             return False
-        self.identity, self.boot, self.began = identity, boot, self._system.clock.boot()
+        self.identity, self.boot, self.began = identity, boot, self._system.clock.monotonic()
         self.turns = {}
         self.save()
         return True

@@ -94,6 +94,7 @@ class Steps:
         self.notes: list[str] = []  # failures that were tolerated, for the log
         self._signed: set[tuple[str, str]] = set()  # packages whose signature was good
         self._telling = threading.Lock()
+        self._scopes = True  # until systemd-run turns out not to work
         self._folders: dict[str, str] = {}  # pair id -> where its last command left its output and its end
 
     def perform(self, pair: Pair, operation: Operation) -> None:
@@ -165,13 +166,13 @@ class Steps:
         if (name, version) in self._signed and signature.names_agree(manifest, name, version, self.notes):
             self._system.write(self._layout.validated(name, version), b"", mode=0o600)
         self._require_multi_config(pair, manifest)
-        self._limit(name, manifest)
+        self._limit(name, manifest, operation.instance)
 
-    def _limit(self, name: str, manifest: handlers.HandlerManifest) -> None:
+    def _limit(self, name: str, manifest: handlers.HandlerManifest, instance: str = "") -> None:
         """Set the manifest's quotas, unless the options say otherwise; what is set holds until the next boot."""
         excluded = any(part in name.lower() for part in self._rules.unlimited)
         if self._rules.enforce_limits and not excluded:
-            quotas.apply(self._system, name, manifest.quotas)
+            quotas.apply(self._system, name, manifest.quotas, instance)
 
     def _settings(self, pair: Pair, operation: Operation) -> None:
         name, version, instance = operation.handler, operation.version, operation.instance
@@ -212,7 +213,8 @@ class Steps:
             except ExtensionError:  # without a manifest there were no quotas
                 pass
             else:
-                quotas.reset(self._system, operation.handler, manifest.quotas)
+                several = tuple(one.name for one in pair.handler.settings) if pair.handler.multi_config else ()
+                quotas.reset(self._system, operation.handler, manifest.quotas, several or ("",))
         remove_version(self._system, self._layout, operation.handler, operation.version)
 
     def _forget(self, pair: Pair, operation: Operation) -> None:
@@ -243,7 +245,7 @@ class Steps:
         try:
             manifest = handlers.read_manifest(self._system, self._layout, name, version)
             if operation.verb == "enable":
-                self._limit(name, manifest)
+                self._limit(name, manifest, operation.instance)
             command = command._replace(
                 line=manifest.command(operation.verb, name),
                 environment=self.environment(pair, operation),
@@ -253,6 +255,7 @@ class Steps:
             def starting(running: Running) -> None:
                 self._folders[pair.id] = running.folder
                 self._journal.running(pair.id, command, running)
+                scope=self._scopes,
 
             self._wait_for_packages(operation)
             ended = self._run(self._system, self._layout, command, starting)
@@ -261,6 +264,9 @@ class Steps:
         else:
             self.settle(pair, operation, command, ended)
         finally:
+            if ended.scopeless:
+                self._scopes = False
+                self.notes.append(f"{operation}: systemd-run does not work; no scopes from here on")
             self.finished(operation, ended, self._system.clock.monotonic() - began)
 
     def _wait_for_packages(self, operation: Operation) -> None:

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.extensions.conftest import Bed, settings, single
+from tests.unit.extensions.conftest import Bed, multi, settings, single
 from waagent.extensions import commands
 from waagent.extensions.commands import LIMITS, Command
 from waagent.extensions.layout import Layout
 from waagent.extensions.steps import Rules
+from waagent.fabric.desired import Settings
 from waagent.system import System
 
-NAME = "Contoso.Test.Probe"
+NAME, OTHER = "Contoso.Test.Probe", "Contoso.Test.Other"
 
 
 def _lives(pid: int) -> bool:
@@ -217,6 +218,9 @@ def test_commands_get_a_scope_in_their_slice(bed: Bed, systemd: Path) -> None:
     install, enable = Path(bed.folder, "scopes").read_text().split("waagent-extension")[:2]
     assert "--unit=install_" in install and "--unit=enable_" in enable
     assert f"--slice=azure-vmextensions-{NAME}.slice" in install
+    bed.publish(OTHER, "1.0.0", manifest={"supportsMultipleExtensions": True})
+    bed.process(single(NAME), multi(OTHER, "1.0.0", Settings("A-b c", 0)))
+    assert Path(bed.folder, "scopes").read_text().count(f"--slice=azure-vmextensions-{OTHER}.A_b_c.slice") == 2
 
 
 @pytest.mark.row("guest-operations", 52)
@@ -225,9 +229,12 @@ def test_31_a_broken_systemd_run_means_no_scope_and_no_second_run(bed: Bed, syst
     systemd.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
     systemd.chmod(0o755)
     bed.publish(NAME, "1.0.0", {"enable": "exit 5"})
-    bed.process(single(NAME))
-    assert bed.verbs() == ["install", "enable"]
+    bed.publish(OTHER, "1.0.0")
+    summary = bed.process(single(NAME), single(OTHER))
+    assert bed.verbs() == ["install", "enable", "install", "enable"]
     assert "exit code 5 " in message(bed)
+    assert len(Path(bed.folder, "tried").read_text().splitlines()) == 1, "scopes are off after the first time"
+    assert len([note for note in summary.notes if "systemd-run does not work" in note]) == 1
 
 
 def resumed_bed(bed: Bed, name: str, script: str, verb: str) -> subprocess.Popen[bytes]:
