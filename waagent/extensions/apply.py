@@ -27,7 +27,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from waagent.errors import ExtensionError, WaagentError
-from waagent.extensions import codes, commands, packages, plan, policy, status
+from waagent.extensions import codes, commands, ours, packages, plan, policy, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
@@ -122,7 +122,7 @@ class Engine:
     def _process(self, desired: Desired, only: str) -> Summary:
         other = self._journal.begin(desired.identity)
         self._resume(desired, same=not other)
-        packages.sweep(self._system, self._layout)
+        self._steps.notes += packages.sweep(self._system, self._layout)
         refusals = policy.refusals(
             desired,
             enabled=self._rules.enabled,
@@ -133,6 +133,9 @@ class Engine:
         )
         self._shown = self._as_shown(desired) if only else desired.handlers
         self._verdicts.show(self._shown, "")
+        if self._rules.enabled:
+            named = {handler.name for handler in desired.handlers}
+            ours.write(self._system, self._layout, named | ours.read(self._system, self._layout))
         fates = self._turns(desired, refusals, only)
         commands.clear(self._system, self._layout)
         if self._rules.enabled:
@@ -166,16 +169,20 @@ class Engine:
     ) -> tuple[str, str, str]:
         """The pair's id and how its turn has ended with this command: result and message, "" when it goes on."""
         ended = commands.attach(self._system, self._layout, command, running)
-        pair = next((one for one in plan.pairs(desired) if one.id == pair_id), None)
+        # An instance may be gone that had the turn in which its handler was updated: then another one's will do.
+        pairs = [one for one in plan.pairs(desired) if one.handler.name == operation.handler]
+        pair = next((one for one in pairs if one.id == pair_id), pairs[0] if pairs else None)
         if ended is None or pair is None:
             return pair_id, "", ""
-        self._steps.finished(operation, ended, ended.seconds)
         try:
             self._steps.settle(pair, operation, command, ended)
         except ExtensionError as error:
             self._journal.forget_update(pair.handler.name)
-            self._verdicts.fail(pair, operation, error)
+            if pair.id == pair_id:
+                self._verdicts.fail(pair, operation, error)
             return pair_id, "failed", error.message
+        finally:
+            self._steps.finished(operation, ended, ended.seconds)
         if operation.verb != "enable":
             return pair_id, "", ""
         self._journal.forget_update(pair.handler.name)
@@ -303,8 +310,7 @@ class Engine:
             self._journal.forget_update(pair.handler.name)
             self._verdicts.fail(pair, operation, error)
             return pair, Fate(pair.label, "failed", error.message)
-        if self._journal.forget_update(pair.handler.name):
-            self._journal.save()
+        self._journal.forget_update(pair.handler.name)
         return pair, Fate(pair.label, "succeeded")
 
     def _await(self, pair: Pair) -> str:
@@ -332,16 +338,18 @@ class Engine:
     # -- after the turns -------------------------------------------------------------------------------------
 
     def _clean_up(self, desired: Desired) -> None:
-        """Delete handlers that the goal state does not name, and packages without a directory; run nothing."""
+        """Delete what is ours and not in the goal state any more, and packages without a directory; run nothing."""
         named = {handler.name for handler in desired.handlers}
         wanted = {handler.name for handler in desired.handlers if handler.state != UNINSTALL}
-        observed = observe(self._system, self._layout)
+        observed, known = observe(self._system, self._layout), ours.read(self._system, self._layout)
         for one in observed.handlers:
-            if one.name not in named:
+            if one.name in known - named:
                 self._verdicts.write(partial(remove_version, self._system, self._layout, one.name, one.version))
         for name, version in packages_on_disk(self._system, self._layout):
             if name not in wanted and observed.find(name, version) is None:
                 self._verdicts.write(partial(self._system.remove, self._layout.package(name, version)))
+        left = {one.name for one in observe(self._system, self._layout).handlers}
+        self._verdicts.write(partial(ours.write, self._system, self._layout, named | (known & left)))
         for handler in list(self._journal.updates):
             if handler not in named:
                 self._journal.forget_update(handler)

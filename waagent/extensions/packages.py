@@ -150,10 +150,18 @@ def _adopt(old: str, new: str) -> None:
         raise MachineError(f"cannot keep {old} for the new package: {error}") from error
 
 
-def sweep(system: System, layout: Layout) -> None:
-    """Remove what a killed process left: trees half unpacked or half deleted, packages fetched ahead."""
+def sweep(system: System, layout: Layout) -> list[str]:
+    """Remove what a killed process left: trees half unpacked or half deleted, packages fetched ahead.
+
+    Returns what could not be removed, one line each: it hurts at most the handler whose it is.
+    """
+    troubles = []
     for file in system.listing(layout.lib):
         stem, _, kind = file[: -len(".part")].rpartition(".") if file.endswith(".part") else file.rpartition(".")
         left = kind in ("fresh", "stale", "fetched") and file.startswith(".") and split(stem[1:]) is not None
         if left or (file.startswith("..") and kind == "new" and ".fresh." in file):
-            system.remove_tree(f"{layout.lib}/{file}")
+            try:
+                system.remove_tree(f"{layout.lib}/{file}")
+            except SystemRefused as error:
+                troubles.append(error.message)
+    return troubles

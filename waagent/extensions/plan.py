@@ -57,12 +57,13 @@ class Operation(NamedTuple):
 
 
 class OnDisk(NamedTuple):
-    """One version of a handler on disk; instances: those enabled (multi-config)."""
+    """One version of a handler on disk; of its instances (multi-config) those enabled, and those disabled since."""
 
     name: str
     version: str
     state: str
     instances: frozenset[str] = frozenset()
+    disabled: frozenset[str] = frozenset()
 
 
 class Update(NamedTuple):
@@ -217,7 +218,18 @@ def _enable(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
             else:
                 operations.append(_operation(pair, "install", wanted))
     here = observed.find(name, wanted)
-    return (*operations, *_instance_part(pair, wanted, here))
+    operations += _instance_part(pair, wanted, here)
+    return (*operations, *_leftovers(pair, observed, operations))
+
+
+def _leftovers(pair: Pair, observed: Observed, operations: list[Operation]) -> list[Operation]:
+    """Once the wanted version is there: the removal of versions that came to nothing, failed updates above all."""
+    staying = {pair.handler.version, *(one.version for one in operations if one.verb == "remove")}
+    return [
+        _operation(pair, "remove", one.version, failure=IGNORE)
+        for one in observed.versions(pair.handler.name)
+        if one.version not in staying and one.state not in (INSTALLED, ENABLED)
+    ]
 
 
 def _pending(pair: Pair, observed: Observed) -> Update | None:
@@ -233,14 +245,12 @@ def _instance_part(pair: Pair, version: str, here: OnDisk | None) -> list[Operat
     """What is done for the pair's own settings once its handler is installed."""
     if pair.settings is None or pair.settings.state == model.ENABLED:
         return [_operation(pair, "enable", version)]
-    enabled = here.instances if here else frozenset()
-    if pair.instance in enabled:
-        return [
-            _operation(pair, "disable", version, failure=IGNORE),
-            _operation(pair, "forget", version),
-            _operation(pair, "idle", version),
-        ]
-    return [_operation(pair, "idle", version)]
+    operations = []
+    if here is not None and pair.instance in here.instances:
+        operations.append(_operation(pair, "disable", version, failure=IGNORE))
+    if here is not None and pair.instance in here.instances | here.disabled:
+        operations.append(_operation(pair, "forget", version))
+    return [*operations, _operation(pair, "idle", version)]
 
 
 def _update(pair: Pair, update: Update, observed: Observed) -> list[Operation]:
@@ -352,15 +362,17 @@ def after(operation: Operation, observed: Observed) -> Observed:
         changed = here._replace(state=INSTALLED)
     elif operation.verb == "enable":
         instances = here.instances | {operation.instance} if operation.instance else here.instances
-        changed = here._replace(state=ENABLED, instances=instances)
+        changed = here._replace(state=ENABLED, instances=instances, disabled=here.disabled - instances)
     elif operation.verb == "disable":
         changed, update = _after_disable(operation, here, update)
+    elif operation.verb == "forget":
+        changed = here._replace(disabled=here.disabled - {operation.instance})
     elif operation.verb == "idle" and not here.instances and here.state == ENABLED:
         changed = here._replace(state=INSTALLED)
     elif operation.verb == "update" and update is not None:
         update = update._replace(updated=True)
     elif operation.verb == "uninstall" and operation.update and update is not None:
-        update = update._replace(uninstalled="0")
+        changed, update = here._replace(state=NOT_INSTALLED), update._replace(uninstalled="0")
     elif operation.verb == "uninstall":
         changed = here._replace(state=NOT_INSTALLED)
     elif operation.verb == "remove":
@@ -376,7 +388,7 @@ def _after_disable(operation: Operation, here: OnDisk, update: Update | None) ->
         update = update._replace(disabled={**update.disabled, operation.instance: "0"})
     if not operation.instance:
         return here._replace(state=INSTALLED), update
-    left = here.instances - {operation.instance}
+    left, disabled = here.instances - {operation.instance}, here.disabled | {operation.instance}
     # While instances of one handler are switched off one by one, `idle` draws the conclusion for the handler.
     state = INSTALLED if operation.update and not left else here.state
-    return here._replace(instances=left, state=state), update
+    return here._replace(instances=left, disabled=disabled, state=state), update

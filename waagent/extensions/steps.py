@@ -31,6 +31,7 @@ from waagent.extensions.layout import Layout
 from waagent.extensions.packages import Release, Source
 from waagent.extensions.plan import IF_CONTINUE, IGNORE, Operation, Pair, Update
 from waagent.extensions.policy import Policy
+from waagent.fabric.desired import ENABLED
 from waagent.machine import package_locks
 from waagent.system import Effect, System
 
@@ -93,14 +94,14 @@ class Steps:
         self.unavailable: dict[str, ExtensionError] = {}  # handler -> why its package could not be fetched
         self.notes: list[str] = []  # failures that were tolerated, for the log
         self._signed: set[tuple[str, str]] = set()  # packages whose signature was good
-        self._telling = threading.Lock()
         self._scopes = True  # until systemd-run turns out not to work
+        self._telling = threading.Lock()
         self._folders: dict[str, str] = {}  # pair id -> where its last command left its output and its end
 
     def perform(self, pair: Pair, operation: Operation) -> None:
         if operation.update:
             self._update(operation)  # the record of an update is there before its first step
-        step: Callable[[Pair, Operation], None] = {
+        on_files: Callable[[Pair, Operation], None] | None = {
             "download": self._download,
             "initialise": self._initialise,
             "settings": self._settings,
@@ -108,15 +109,19 @@ class Steps:
             "remove": self._remove,
             "forget": self._forget,
             "idle": self._idle,
-        }.get(operation.verb, self._command)
+        }.get(operation.verb)
         try:
             self._journal.doing(pair.id, operation)
-            step(pair, operation)
+            self.clear(pair)
+            if on_files is None:
+                self._command(pair, operation)
         except (SystemRefused, OSError) as error:
-            what = f"{operation.verb} of {operation.handler} stopped: {error}"
-            raise ExtensionError(f"[ExtensionError] {what}", handler=operation.handler) from error
-        self._journal.did(pair.id)
-        self.clear(pair)
+            raise _stopped(operation, error) from error  # what cannot be written down is not done
+        try:
+            if on_files is not None:
+                on_files(pair, operation)
+        except (SystemRefused, OSError) as error:
+            self._weigh(pair, operation, _stopped(operation, error))
 
     def clear(self, pair: Pair) -> None:
         """Forget the pair's last command, once the journal does not name it any more."""
@@ -128,7 +133,7 @@ class Steps:
         update = self._journal.updates.get(operation.handler)
         if update is None or (update.old, update.new) != (operation.update, operation.target):
             update = Update(operation.update, operation.target, {})
-            self._journal.update(operation.handler, update)
+            self._journal.begin_update(operation.handler, update)
         return update
 
     # -- files -----------------------------------------------------------------------------------------------
@@ -207,7 +212,7 @@ class Steps:
         system.note(Effect("write", layout.base(name, new), note=f"mrseq and status files of {old}"))
 
     def _remove(self, pair: Pair, operation: Operation) -> None:
-        if not operation.update:
+        if pair.handler.state != ENABLED:  # not just this version goes
             try:
                 manifest = handlers.read_manifest(self._system, self._layout, operation.handler, operation.version)
             except ExtensionError:  # without a manifest there were no quotas
@@ -250,23 +255,23 @@ class Steps:
                 line=manifest.command(operation.verb, name),
                 environment=self.environment(pair, operation),
                 limit=self._rules.limits[operation.verb],
+                scope=self._scopes,
             )
 
             def starting(running: Running) -> None:
                 self._folders[pair.id] = running.folder
                 self._journal.running(pair.id, command, running)
-                scope=self._scopes,
 
             self._wait_for_packages(operation)
             ended = self._run(self._system, self._layout, command, starting)
+            if ended.scopeless:
+                self._scopes = False
+                self.notes.append(f"{operation}: systemd-run does not work; no scopes from here on")
         except ExtensionError as error:
             self.consequences(pair, operation, error)
         else:
             self.settle(pair, operation, command, ended)
         finally:
-            if ended.scopeless:
-                self._scopes = False
-                self.notes.append(f"{operation}: systemd-run does not work; no scopes from here on")
             self.finished(operation, ended, self._system.clock.monotonic() - began)
 
     def _wait_for_packages(self, operation: Operation) -> None:
@@ -314,7 +319,10 @@ class Steps:
         events.record(self._system, self._layout.lib, event)
 
     def settle(self, pair: Pair, operation: Operation, command: Command, ended: Ended) -> None:
-        """What the end of a command means. Raises ExtensionError when it failed and nothing tolerates that."""
+        """What the end of a command means; of an update the journal knows it before anything follows from it.
+
+        May be told twice. Raises ExtensionError when the command failed and nothing tolerates that.
+        """
         error = None
         if ended.timed_out or ended.status != 0:
             line = commands.full_line(self._layout, command)
@@ -336,10 +344,19 @@ class Steps:
             self._disabled(pair, operation, code)
         elif operation.verb == "update":
             self._journal.update(name, self._update(operation)._replace(updated=True))
-        elif operation.verb == "uninstall" and operation.update:
-            self._journal.update(name, self._update(operation)._replace(uninstalled=code))
-        elif operation.verb == "uninstall" and self._system.is_directory(self._layout.base(name, version)):
-            handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
+        elif operation.verb == "uninstall":
+            if operation.update:
+                self._journal.update(name, self._update(operation)._replace(uninstalled=code))
+            self._uninstalled(operation)
+
+    def _uninstalled(self, operation: Operation) -> None:
+        """Have it in the state, should the directory outlive this; it goes next, so no harm in failing."""
+        name, version = operation.handler, operation.version
+        try:
+            if self._system.is_directory(self._layout.base(name, version)):
+                handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
+        except SystemRefused as error:
+            self.notes.append(f"{operation}: {error}")
 
     def _disabled(self, pair: Pair, operation: Operation, code: str) -> None:
         name, version, instance = operation.handler, operation.version, operation.instance
@@ -350,8 +367,8 @@ class Steps:
             self._set(operation, handlers.INSTALLED, "Plugin disabled", pair)
             return
         handlers.write_instance_state(self._system, self._layout, name, version, instance, "disabled")
-        if operation.update or pair.handler.state != "enabled":
-            unwanted = {one.name for one in pair.handler.settings if one.state != "enabled"}
+        if operation.update or pair.handler.state != ENABLED:
+            unwanted = {one.name for one in pair.handler.settings if one.state != ENABLED}
             if instance in unwanted:
                 handlers.forget_instance(self._system, self._layout, name, version, instance)
             if not handlers.enabled_instances(self._system, self._layout, name, version):
@@ -422,6 +439,11 @@ class Steps:
             else:
                 environment["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] = update.disabled.get("", NOT_RUN)
         return environment
+
+
+def _stopped(operation: Operation, error: Exception) -> ExtensionError:
+    what = f"{operation.verb} of {operation.handler} stopped: {error}"
+    return ExtensionError(f"[ExtensionError] {what}", handler=operation.handler)
 
 
 def remove_version(system: System, layout: Layout, name: str, version: str) -> None:

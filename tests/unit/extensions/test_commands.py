@@ -226,7 +226,7 @@ def test_commands_get_a_scope_in_their_slice(bed: Bed, systemd: Path) -> None:
 @pytest.mark.row("guest-operations", 52)
 @pytest.mark.row("extensions", 31)
 def test_31_a_broken_systemd_run_means_no_scope_and_no_second_run(bed: Bed, systemd: Path) -> None:
-    systemd.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
+    systemd.write_text(f"#!/bin/sh\necho tried >> {bed.folder}/tried\necho Failed to connect to bus >&2\nexit 1\n")
     systemd.chmod(0o755)
     bed.publish(NAME, "1.0.0", {"enable": "exit 5"})
     bed.publish(OTHER, "1.0.0")
@@ -237,20 +237,40 @@ def test_31_a_broken_systemd_run_means_no_scope_and_no_second_run(bed: Bed, syst
     assert len([note for note in summary.notes if "systemd-run does not work" in note]) == 1
 
 
-def resumed_bed(bed: Bed, name: str, script: str, verb: str) -> subprocess.Popen[bytes]:
-    """Process a goal state in a process of its own and wait until the command of `verb` runs."""
-    bed.publish(name, "1.0.0", {verb: script})
+def test_a_folder_in_which_nothing_can_be_written_is_no_broken_systemd_run(bed: Bed, systemd: Path) -> None:
+    """Whether the command has begun could not be told afterwards, so it does not begin, and never twice."""
+    systemd.write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nmkdir "$5/began"\nexec "$@"\n')
+    systemd.chmod(0o755)
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME))
+    assert bed.ran() == []
+    assert "exit code 71 " in message(bed)
+
+
+def agent(bed: Bed, name: str, dies_before: str = "") -> subprocess.Popen[bytes]:
+    """A process that takes up the first goal state, and gets SIGKILL from itself before a command of this verb."""
     package = bed.folder / "package.zip"
     package.write_bytes(bed.published[name]["1.0.0"])
     program = f"""
 import sys; sys.path[:0] = {sys.path!r}
-import pathlib
+import os, pathlib, signal
 from tests.unit.extensions.conftest import Bed, single
 bed = Bed(pathlib.Path({str(bed.folder)!r}))
 bed.publish_raw({name!r}, "1.0.0", pathlib.Path({str(package)!r}).read_bytes())
-bed.process(single({name!r}))
+engine = bed.engine()
+def announce(event, **data):
+    if (event, data["operation"]) == ("extension-started", {dies_before!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+engine._steps._announce = announce
+engine.process(bed.desired(single({name!r})))
 """
-    process = subprocess.Popen([sys.executable, "-c", program])
+    return subprocess.Popen([sys.executable, "-c", program])
+
+
+def resumed_bed(bed: Bed, name: str, script: str, verb: str) -> subprocess.Popen[bytes]:
+    """Process a goal state in a process of its own and wait until the command of `verb` runs."""
+    bed.publish(name, "1.0.0", {verb: script})
+    process = agent(bed, name)
     until = time.monotonic() + 20
     while time.monotonic() < until and not Path(bed.layout.lib, "begun").exists():
         time.sleep(0.02)
@@ -296,12 +316,14 @@ def test_what_outlived_its_goal_state_does_not_count_for_the_next_one(bed: Bed) 
 
 
 def test_35a_killed_after_install_only_enables(bed: Bed) -> None:
-    bed.publish(NAME, "1.0.0", {"enable": "exit 1"})
-    bed.process(single(NAME))
-    bed.ran()
-    bed.publish(NAME, "1.0.0")
+    """SIGKILL comes when the hooks of enable are about to run, just before its command."""
+    bed.publish(NAME, "1.0.0", {"enable": "status success done"})
+    assert agent(bed, NAME, dies_before="enable").wait() == -signal.SIGKILL
+    assert (bed.verbs(), bed.state(NAME, "1.0.0")) == (["install"], "Installed")
     bed.process(single(NAME))
     assert bed.verbs() == ["enable"]
+    assert bed.entry(NAME)["status"] == "Ready"
+    assert bed.fetched == [], "nothing is downloaded again"
 
 
 def test_35e_a_generalised_image_enables_number_0_again(bed: Bed) -> None:

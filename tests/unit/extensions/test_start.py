@@ -65,7 +65,7 @@ def test_an_image_keeps_handlers_and_forgets_this_machine(bed: Bed) -> None:
         "bin/run.sh",
         "config/HandlerState",
     ]
-    assert not os.path.exists(bed.layout.own)
+    assert os.listdir(bed.layout.own) == ["ours.json"]
     bed.process(single(NAME, sequence=0))
     assert bed.verbs() == ["enable"]
 
