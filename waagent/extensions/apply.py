@@ -190,7 +190,7 @@ class Engine:
 
     def _ahead(self, ordered: tuple[Pair, ...], refusals: dict[str, Refusal]) -> Ahead:
         """Begin to fetch what the turns will want, in their order."""
-        observed = observe(self._system, self._layout)
+        observed = observe(self._system, self._layout, self._journal.updates)
         wanted = {
             pair.handler.name: pair.handler
             for pair in ordered
@@ -200,7 +200,8 @@ class Engine:
         def needed(name: str, version: str) -> bool:
             state = observed.state(name, version)
             staged = self._system.exists(self._layout.package(name, version))
-            return state not in (handlers.INSTALLED, handlers.ENABLED) and not staged
+            unpacked = plan.pending_update(name, version, observed) is not None
+            return state not in (handlers.INSTALLED, handlers.ENABLED) and not staged and not unpacked
 
         return Ahead(self._system, self._layout, self._source, wanted.values(), needed)
 

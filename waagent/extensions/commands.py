@@ -7,7 +7,8 @@ Ended       status (None when unknown), timed_out, output (of both streams, at m
 The command line is base directory + "/" + the manifest's text, given to a shell. Its output goes to files, so a
 child that keeps them open blocks nobody; a file that grows over 1 MiB is cut while the command runs. A small shell
 around it writes down that it began and how it ended, which tells a broken systemd-run from a broken command and
-lets `attach` learn the result of a command whose agent was killed. Only the direct child is waited for.
+lets `attach` learn the result of a command whose agent was killed. The file of its output is locked, so that one
+which is just being started is not overlooked. Only the direct child is waited for.
 
 With systemd the command gets a transient scope in its handler's slice, so that neither a restart of the agent nor
 the agent's quota hits it. When the limit is over everything in its process group and scope is killed, also what has
@@ -18,6 +19,7 @@ Source: extensions 3.3, 3.5 - 3.9.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
@@ -27,6 +29,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from waagent.errors import ExtensionError
@@ -129,10 +132,11 @@ def attach(system: System, layout: Layout, command: Command, running: Running) -
     """
     folder = str(system.path(running.folder))
     began = time.monotonic()
-    while (pid := _find(folder)) is not None:
+    while (pid := _find(folder)) is not None or _about_to_begin(folder):
         if system.clock.monotonic() > running.until:
-            _kill(system, pid, running.unit, folder)
-            _gone(folder, GRACE)
+            if pid is not None:
+                _kill(system, pid, running.unit, folder)
+                _gone(folder, GRACE)
             break
         _cut(folder)
         time.sleep(0.1)
@@ -208,6 +212,8 @@ def _run(
     began = time.monotonic()
     out = os.open(f"{real}/out", flags, 0o600)
     try:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the child has it, too, from the fork on
         err = os.open(f"{real}/err", flags, 0o600)
         try:
             process = subprocess.Popen(
@@ -350,6 +356,20 @@ def _find(folder: str) -> int | None:
         except OSError:
             continue
     return None
+
+
+def _about_to_begin(folder: str) -> bool:
+    """Whether there is a child of an agent that died in the middle of starting it."""
+    if os.path.exists(f"{folder}/began"):
+        return False
+    try:
+        with open(f"{folder}/out", "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _exit_status(folder: str) -> int | None:

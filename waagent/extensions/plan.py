@@ -199,7 +199,7 @@ def _enable(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
     name, wanted = pair.handler.name, pair.handler.version
     state = observed.state(name, wanted)
     operations: list[Operation] = []
-    pending = _pending(pair, observed)
+    pending = pending_update(name, wanted, observed)
     if state in (INSTALLED, ENABLED):
         operations.append(_operation(pair, "settings", wanted))
         if pending is not None:
@@ -232,11 +232,10 @@ def _leftovers(pair: Pair, observed: Observed, operations: list[Operation]) -> l
     ]
 
 
-def _pending(pair: Pair, observed: Observed) -> Update | None:
+def pending_update(name: str, wanted: str, observed: Observed) -> Update | None:
     """The update that was begun towards the wanted version, if what it needs is still there."""
-    name = pair.handler.name
     update = observed.updates.get(name)
-    if update is None or update.new != pair.handler.version or observed.find(name, update.new) is None:
+    if update is None or update.new != wanted or observed.find(name, update.new) is None:
         return None
     return update if update.uninstalled or observed.find(name, update.old) is not None else None
 

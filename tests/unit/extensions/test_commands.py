@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from tests.unit.extensions.conftest import Bed, multi, settings, single
 from waagent.extensions import commands
-from waagent.extensions.commands import LIMITS, Command
+from waagent.extensions.commands import LIMITS, Command, Running
 from waagent.extensions.layout import Layout
 from waagent.extensions.steps import Rules
 from waagent.fabric.desired import Settings
@@ -290,6 +291,24 @@ def test_35b_35c_127_a_command_whose_agent_was_killed_is_waited_for_and_not_run_
     assert bed.entry(NAME)["status"] == "Ready"
     assert bed.state(NAME, "1.0.0") == "Enabled"
     assert not os.path.exists(bed.layout.running)
+
+
+def test_a_command_that_was_just_being_started_when_its_agent_died_is_waited_for(bed: Bed) -> None:
+    """Its process has nothing of its own yet but the file for its output."""
+    folder = Path(bed.layout.running, "enable_x")
+    folder.mkdir(parents=True)
+    with open(folder / "out", "wb") as out:
+        fcntl.flock(out, fcntl.LOCK_EX)
+        script = f"sleep 0.5; cd {folder.parent}; cd enable_?; echo $$ > began; echo late; echo 7 > exit"
+        late = subprocess.Popen(["sh", "-c", script], stdout=out)
+    command = Command("enable", NAME, "1.0.0", "", "x.sh", {}, 300)
+    running = Running(str(folder), "", bed.system.clock.monotonic() + 300)
+    ended = commands.attach(bed.system, bed.layout, command, running)
+    late.wait()
+    assert ended is not None and (ended.status, "late" in ended.output) == (7, True)
+    (folder / "exit").unlink()
+    (folder / "began").unlink()
+    assert commands.attach(bed.system, bed.layout, command, running) is None, "nobody is left"
 
 
 def test_the_exit_code_of_a_command_that_outlived_its_agent_counts(bed: Bed) -> None:

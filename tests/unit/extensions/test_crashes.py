@@ -67,8 +67,10 @@ def test_50_51_what_has_ended_in_an_update_is_known_at_once(
     if power:
         cut_the_power(bed)
     assert bed.verbs() + rest == ["disable", "update", "uninstall", "install", "enable"]
+    bed.fetched.clear()
     bed.process(single(NAME, "1.1.0", sequence=1))
-    assert bed.verbs() == rest
+    assert (bed.verbs(), bed.fetched) == (rest, [])
+    assert not list(Path(bed.layout.lib).glob(".*.fetched"))
     if "update" in rest:
         assert bed.environment("update")["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] == "7"
     if "install" in rest:
