@@ -32,7 +32,7 @@ from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
 from waagent.extensions.downloads import Sparing
-from waagent.extensions.journal import Journal, agent_start, boot_id, read_json
+from waagent.extensions.journal import Interrupted, Journal, agent_start, boot_id, read_json
 from waagent.extensions.layout import Layout
 from waagent.extensions.observe import observe
 from waagent.extensions.observe import packages as packages_on_disk
@@ -120,8 +120,9 @@ class Engine:
             raise
 
     def _process(self, desired: Desired, only: str) -> Summary:
+        found = self._journal.interrupted()  # of this boot: begin() makes it the journal's
         other = self._journal.begin(desired.identity)
-        self._resume(desired, same=not other)
+        self._resume(desired, found, same=not other)
         self._steps.notes += packages.sweep(self._system, self._layout)
         refusals = policy.refusals(
             desired,
@@ -136,15 +137,16 @@ class Engine:
         if self._rules.enabled:
             named = {handler.name for handler in desired.handlers}
             ours.write(self._system, self._layout, named | ours.read(self._system, self._layout))
-        fates = self._turns(desired, refusals, only)
+        fared = self._turns(desired, refusals, only)
         commands.clear(self._system, self._layout)
         if self._rules.enabled:
-            self._clean_up(desired)
+            self._clean_up(desired, [pair for pair, fate in fared if fate.result == "succeeded"])
         self._verdicts.record(
             desired, {"status": "Success", "code": 0, "message": "GoalState executed successfully"}
         )
         self._journal.finish()
-        return Summary("processed", tuple(fates), (*self._steps.notes, *self._journal.troubles))
+        fates = tuple(fate for _, fate in fared)
+        return Summary("processed", fates, (*self._steps.notes, *self._journal.troubles))
 
     def _as_shown(self, desired: Desired) -> tuple[Handler, ...]:
         """The handlers at the versions that were settled when all of them had their turns."""
@@ -154,9 +156,8 @@ class Engine:
 
     # -- before the turns ------------------------------------------------------------------------------------
 
-    def _resume(self, desired: Desired, *, same: bool) -> None:
+    def _resume(self, desired: Desired, found: Sequence[Interrupted], *, same: bool) -> None:
         """Settle the commands that an earlier process was running when it died; same: for this goal state."""
-        found = self._journal.interrupted()
         settled = _side_by_side([partial(self._settle, desired, *one) for one in found], max(1, len(found)))
         for pair, result, message in settled:
             if same and result:
@@ -243,10 +244,11 @@ class Engine:
 
     # -- the turns -------------------------------------------------------------------------------------------
 
-    def _turns(self, desired: Desired, refusals: dict[str, Refusal], only: str) -> list[Fate]:
+    def _turns(self, desired: Desired, refusals: dict[str, Refusal], only: str) -> list[tuple[Pair, Fate]]:
+        """Every pair, at the version that was settled for it, and how it fared."""
         ordered = tuple(pair for pair in plan.pairs(desired) if only in ("", pair.handler.name))
         ahead = self._ahead(ordered, refusals)
-        fates: list[Fate] = []
+        ended: list[tuple[Pair, Fate]] = []
         broken = ""  # why what comes later is skipped
         for neighbours in self._neighbours(ordered):
             lanes = _lanes(neighbours)
@@ -254,12 +256,12 @@ class Engine:
             fared = dict(item for lane in _side_by_side(errands, self._rules.parallel) for item in lane)
             for wanted in neighbours:
                 pair, fate = fared[wanted.id]
-                fates.append(fate)
+                ended.append((pair, fate))
                 if not broken and plan.awaited(pair, ordered):
                     broken = (
                         self._await(pair) if fate.result == "succeeded" else f"execution of {pair.label} failed"
                     )
-        return fates
+        return ended
 
     def _neighbours(self, ordered: tuple[Pair, ...]) -> Iterator[list[Pair]]:
         """What may have its turn at the same time, in the order of the turns."""
@@ -338,22 +340,30 @@ class Engine:
 
     # -- after the turns -------------------------------------------------------------------------------------
 
-    def _clean_up(self, desired: Desired) -> None:
-        """Delete what is ours and not in the goal state any more, and packages without a directory; run nothing."""
+    def _clean_up(self, desired: Desired, well: Sequence[Pair]) -> None:
+        """Delete what nobody needs; run nothing.
+
+        That is what is ours and not in the goal state any more, packages without a directory, and of handlers that
+        fared well the versions that came to nothing.
+        """
         named = {handler.name for handler in desired.handlers}
         wanted = {handler.name for handler in desired.handlers if handler.state != UNINSTALL}
-        observed, known = observe(self._system, self._layout), ours.read(self._system, self._layout)
-        for one in observed.handlers:
-            if one.name in known - named:
-                self._verdicts.write(partial(remove_version, self._system, self._layout, one.name, one.version))
+        observed = observe(self._system, self._layout, self._journal.updates)
+        known = ours.read(self._system, self._layout)
+        gone = [(one.name, one.version) for one in observed.handlers if one.name in known - named]
+        for handler in {pair.handler.name: pair.handler for pair in well if pair.handler.state == ENABLED}.values():
+            versions = plan.leftovers(handler.name, handler.version, observed)
+            gone += [(handler.name, version) for version in versions]
+        for name, version in gone:
+            self._verdicts.write(partial(remove_version, self._system, self._layout, name, version))
         for name, version in packages_on_disk(self._system, self._layout):
             if name not in wanted and observed.find(name, version) is None:
                 self._verdicts.write(partial(self._system.remove, self._layout.package(name, version)))
-        left = {one.name for one in observe(self._system, self._layout).handlers}
-        self._verdicts.write(partial(ours.write, self._system, self._layout, named | (known & left)))
-        for handler in list(self._journal.updates):
-            if handler not in named:
-                self._journal.forget_update(handler)
+        there = {one.name for one in observe(self._system, self._layout).handlers}
+        self._verdicts.write(partial(ours.write, self._system, self._layout, named | (known & there)))
+        for name in list(self._journal.updates):
+            if name not in named:
+                self._journal.forget_update(name)
 
 
 def _lanes(neighbours: Sequence[Pair]) -> list[list[Pair]]:

@@ -60,6 +60,9 @@ def read_json(system: System, path: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+Interrupted = tuple[str, Operation, Command, Running]  # with the pair's id
+
+
 class Journal:
     def __init__(self, system: System, layout: Layout) -> None:
         self._system, self._layout = system, layout
@@ -136,9 +139,9 @@ class Journal:
         with self._lock:
             return self.updates.pop(handler, None) is not None
 
-    def interrupted(self) -> list[tuple[str, Operation, Command, Running]]:
-        """The commands that an earlier process was running when it died, if it was in this boot; with pair ids."""
-        found: list[tuple[str, Operation, Command, Running]] = []
+    def interrupted(self) -> list[Interrupted]:
+        """The commands that an earlier process was running when it died, if it was in this boot."""
+        found: list[Interrupted] = []
         if self.boot != boot_id(self._system):
             return found
         for pair, fields in self._operations.items():

@@ -218,18 +218,15 @@ def _enable(pair: Pair, observed: Observed) -> tuple[Operation, ...]:
             else:
                 operations.append(_operation(pair, "install", wanted))
     here = observed.find(name, wanted)
-    operations += _instance_part(pair, wanted, here)
-    return (*operations, *_leftovers(pair, observed, operations))
+    return (*operations, *_instance_part(pair, wanted, here))
 
 
-def _leftovers(pair: Pair, observed: Observed, operations: list[Operation]) -> list[Operation]:
-    """Once the wanted version is there: the removal of versions that came to nothing, failed updates above all."""
-    staying = {pair.handler.version, *(one.version for one in operations if one.verb == "remove")}
-    return [
-        _operation(pair, "remove", one.version, failure=IGNORE)
-        for one in observed.versions(pair.handler.name)
-        if one.version not in staying and one.state not in (INSTALLED, ENABLED)
-    ]
+def leftovers(name: str, wanted: str, observed: Observed) -> list[str]:
+    """Versions that came to nothing, failed updates above all; none while the wanted one is not there itself."""
+    if observed.state(name, wanted) not in (INSTALLED, ENABLED) or name in observed.updates:
+        return []
+    others = (one for one in observed.versions(name) if one.version != wanted)
+    return [one.version for one in others if one.state not in (INSTALLED, ENABLED)]
 
 
 def pending_update(name: str, wanted: str, observed: Observed) -> Update | None:

@@ -150,6 +150,18 @@ def test_settings_of_an_instance_that_never_was_enabled_stay(bed: Bed) -> None:
     assert len(list(bed.base(NAME, "1.0.0").glob("config/A.*.settings"))) == 2
 
 
+def test_what_ran_in_another_boot_is_not_taken_for_what_runs(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0")
+    kill_after(bed, "enable", single(NAME))
+    journal = Path(bed.layout.journal)
+    journal.write_text(json.dumps({**json.loads(journal.read_text()), "boot": "the one before"}))
+    bed.events.clear()
+    bed.process(single(NAME))
+    assert bed.verbs() == ["install", "enable", "enable"]
+    assert [event for event, _ in bed.events] == ["extension-started", "extension-finished"]
+    assert not Path(bed.layout.running).exists()
+
+
 # -- a machine that sleeps -----------------------------------------------------------------------------------
 
 
