@@ -106,3 +106,40 @@ def test_a_reboot_in_the_middle_of_enable_enables_again(bed: Bed, machine: Machi
     bed.guest.reboot()
     machine.wait_for(f"extension={name}", 120)
     assert commands(bed) == ["install", "enable", "enable"]
+
+
+# Three generations: a child, one in a session of its own, and one whose parents have gone.
+FORKS = """#!/bin/sh
+sleep 9871 &
+setsid sleep 9872 &
+( setsid sh -c 'sleep 9873 &' & )
+sleep 1
+"""
+RUNNER = """
+import sys
+from waagent.extensions import commands
+from waagent.extensions.layout import Layout
+from waagent.system import System
+command = commands.Command("enable", "Contoso.Test.Forks", "1.0.0", "", "forks.sh", {}, 4.0)
+ended = commands.run(System("/", journalling=False), Layout(), command, lambda running: print(running.unit))
+print(ended.timed_out, ended.status, ended.scopeless)
+"""
+
+
+@pytest.mark.row("field-demands", 164)
+@pytest.mark.parametrize("hangs", [True, False], ids=["over-its-limit", "ends-in-time"])
+def test_row_164_what_a_command_has_forked(bed: Bed, machine: Machine, hangs: bool) -> None:
+    """Over its limit everything in its scope dies; what a command that ended in time leaves behind lives on there."""
+    base = "/var/lib/waagent/Contoso.Test.Forks-1.0.0"
+    bed.guest.succeed(f"mkdir -p {base}")
+    bed.guest.write(f"{base}/forks.sh", FORKS + ("sleep 9874\n" if hangs else ""), 0o755)
+    bed.guest.write("/var/tmp/runner.py", RUNNER)
+    unit, ended = bed.guest.succeed("python3 /var/tmp/runner.py").splitlines()
+    active = bed.guest.run(f"systemctl is-active {unit}").out.strip()
+    left = bed.guest.run("pgrep -f '^sleep 987'").out.split()
+    if hangs:
+        assert (ended, left) == ("True 137 False", [])
+        assert active != "active"
+    else:
+        assert (ended, active, len(left)) == ("False 0 False", "active", 3)
+        bed.guest.succeed(f"systemctl kill -s KILL {unit}")

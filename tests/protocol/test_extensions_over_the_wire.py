@@ -105,12 +105,6 @@ def test_a_handler_is_installed_opens_its_protected_settings_and_reports(worker:
     assert "k3y" not in machine.reports.status_text
 
 
-def test_the_same_goal_state_is_processed_once(worker: Worker, machine: Machine) -> None:
-    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
-    worker.work()
-    assert worker.work()["20-extensions"].kind == "unchanged"
-
-
 @pytest.mark.wire("5.3/extensionName", "5.3/substatus", "5.3/status.status")
 def test_fast_track_and_instances(worker: Worker, machine: Machine) -> None:
     instances = [
@@ -129,6 +123,22 @@ def commands(worker: Worker) -> list[str]:
     """What HELLO was told to do, in order."""
     log = Path(str(worker.lib.parent), "log", HELLO, "CommandExecution.log").read_text()
     return re.findall(r"hello\.sh (\w+)", log)
+
+
+@pytest.mark.row("extensions", 4)
+def test_4_a_poll_without_a_change_runs_nothing_and_reports_with_new_times(worker: Worker, machine: Machine) -> None:
+    machine.publish([{"name": HELLO, "version": "1.0.0", "public": {"name": "Ada"}}])
+    worker.work()
+    ran, (before,) = commands(worker), entries(machine)
+    now = worker.ctx.system.clock.stamp()
+    while worker.ctx.system.clock.stamp() == now:  # times are told in whole seconds
+        time.sleep(0.02)
+    assert worker.work()["20-extensions"].kind == "unchanged"
+    assert commands(worker) == ran
+    (after,) = entries(machine)
+    times = [one["runtimeSettingsStatus"]["settingsStatus"].pop("timestampUTC") for one in (before, after)]
+    assert times[0] < times[1]
+    assert before == after
 
 
 def told_by(machine: Machine) -> tuple[str, str]:

@@ -27,12 +27,12 @@ from itertools import groupby
 from typing import TypeVar
 
 from waagent.errors import ExtensionError, WaagentError
-from waagent.extensions import codes, commands, packages, plan, status
+from waagent.extensions import codes, commands, ours, packages, plan, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
 from waagent.extensions.commands import Command, Running
 from waagent.extensions.downloads import Sparing
-from waagent.extensions.journal import Journal, agent_start, boot_id, read_json
+from waagent.extensions.journal import Interrupted, Journal, agent_start, boot_id, read_json
 from waagent.extensions.layout import Layout
 from waagent.extensions.observe import observe
 from waagent.extensions.observe import packages as packages_on_disk
@@ -120,21 +120,26 @@ class Engine:
             raise
 
     def _process(self, desired: Desired, only: str) -> Summary:
+        found = self._journal.interrupted()  # of this boot: begin() makes it the journal's
         other = self._journal.begin(desired.identity)
-        self._resume(desired, same=not other)
-        packages.sweep(self._system, self._layout)
+        self._resume(desired, found, same=not other)
+        self._steps.notes += packages.sweep(self._system, self._layout)
         refusals = self._rules.refusals(desired)
         self._shown = self._as_shown(desired) if only else desired.handlers
         self._verdicts.show(self._shown, "")
-        fates = self._turns(desired, refusals, only)
+        if self._rules.enabled:
+            named = {handler.name for handler in desired.handlers}
+            ours.write(self._system, self._layout, named | ours.read(self._system, self._layout))
+        fared = self._turns(desired, refusals, only)
         commands.clear(self._system, self._layout)
         if self._rules.enabled:
-            self._clean_up(desired)
+            self._clean_up(desired, [pair for pair, fate in fared if fate.result == "succeeded"])
         self._verdicts.record(
             desired, {"status": "Success", "code": 0, "message": "GoalState executed successfully"}
         )
         self._journal.finish()
-        return Summary("processed", tuple(fates), (*self._steps.notes, *self._journal.troubles))
+        fates = tuple(fate for _, fate in fared)
+        return Summary("processed", fates, (*self._steps.notes, *self._journal.troubles))
 
     def _as_shown(self, desired: Desired) -> tuple[Handler, ...]:
         """The handlers at the versions that were settled when all of them had their turns."""
@@ -144,9 +149,8 @@ class Engine:
 
     # -- before the turns ------------------------------------------------------------------------------------
 
-    def _resume(self, desired: Desired, *, same: bool) -> None:
+    def _resume(self, desired: Desired, found: Sequence[Interrupted], *, same: bool) -> None:
         """Settle the commands that an earlier process was running when it died; same: for this goal state."""
-        found = self._journal.interrupted()
         settled = _side_by_side([partial(self._settle, desired, *one) for one in found], max(1, len(found)))
         for pair, result, message in settled:
             if same and result:
@@ -159,16 +163,20 @@ class Engine:
     ) -> tuple[str, str, str]:
         """The pair's id and how its turn has ended with this command: result and message, "" when it goes on."""
         ended = commands.attach(self._system, self._layout, command, running)
-        pair = next((one for one in plan.pairs(desired) if one.id == pair_id), None)
+        # An instance may be gone that had the turn in which its handler was updated: then another one's will do.
+        pairs = [one for one in plan.pairs(desired) if one.handler.name == operation.handler]
+        pair = next((one for one in pairs if one.id == pair_id), pairs[0] if pairs else None)
         if ended is None or pair is None:
             return pair_id, "", ""
-        self._steps.finished(operation, ended, ended.seconds)
         try:
             self._steps.settle(pair, operation, command, ended)
         except ExtensionError as error:
             self._journal.forget_update(pair.handler.name)
-            self._verdicts.fail(pair, operation, error)
+            if pair.id == pair_id:
+                self._verdicts.fail(pair, operation, error)
             return pair_id, "failed", error.message
+        finally:
+            self._steps.finished(operation, ended, ended.seconds)
         if operation.verb != "enable":
             return pair_id, "", ""
         self._journal.forget_update(pair.handler.name)
@@ -176,7 +184,7 @@ class Engine:
 
     def _ahead(self, ordered: tuple[Pair, ...], refusals: dict[str, Refusal]) -> Ahead:
         """Begin to fetch what the turns will want, in their order."""
-        observed = observe(self._system, self._layout)
+        observed = observe(self._system, self._layout, self._journal.updates)
         wanted = {
             pair.handler.name: pair.handler
             for pair in ordered
@@ -190,7 +198,8 @@ class Engine:
                 return False
             state = observed.state(name, version)
             staged = self._system.exists(self._layout.package(name, version))
-            return state not in (handlers.INSTALLED, handlers.ENABLED) and not staged
+            unpacked = plan.pending_update(name, version, observed) is not None
+            return state not in (handlers.INSTALLED, handlers.ENABLED) and not staged and not unpacked
 
         return Ahead(self._system, self._layout, self._source, wanted.values(), needed)
 
@@ -232,10 +241,11 @@ class Engine:
 
     # -- the turns -------------------------------------------------------------------------------------------
 
-    def _turns(self, desired: Desired, refusals: dict[str, Refusal], only: str) -> list[Fate]:
+    def _turns(self, desired: Desired, refusals: dict[str, Refusal], only: str) -> list[tuple[Pair, Fate]]:
+        """Every pair, at the version that was settled for it, and how it fared."""
         ordered = tuple(pair for pair in plan.pairs(desired) if only in ("", pair.handler.name))
         ahead = self._ahead(ordered, refusals)
-        fates: list[Fate] = []
+        ended: list[tuple[Pair, Fate]] = []
         broken = ""  # why what comes later is skipped
         for neighbours in self._neighbours(ordered):
             lanes = _lanes(neighbours)
@@ -243,12 +253,12 @@ class Engine:
             fared = dict(item for lane in _side_by_side(errands, self._rules.parallel) for item in lane)
             for wanted in neighbours:
                 pair, fate = fared[wanted.id]
-                fates.append(fate)
+                ended.append((pair, fate))
                 if not broken and plan.awaited(pair, ordered):
                     broken = (
                         self._await(pair) if fate.result == "succeeded" else f"execution of {pair.label} failed"
                     )
-        return fates
+        return ended
 
     def _neighbours(self, ordered: tuple[Pair, ...]) -> Iterator[list[Pair]]:
         """What may have its turn at the same time, in the order of the turns."""
@@ -301,8 +311,7 @@ class Engine:
             self._journal.forget_update(pair.handler.name)
             self._verdicts.fail(pair, operation, error)
             return pair, Fate(pair.label, "failed", error.message)
-        if self._journal.forget_update(pair.handler.name):
-            self._journal.save()
+        self._journal.forget_update(pair.handler.name)
         return pair, Fate(pair.label, "succeeded")
 
     def _await(self, pair: Pair) -> str:
@@ -316,7 +325,7 @@ class Engine:
         )
         deadline = self._journal.began + self._rules.dependency_wait
         seen, clock = "", self._system.clock
-        while clock.boot() < deadline:
+        while clock.monotonic() < deadline:
             seen = str(status.extension_status(path, pair.label, pair.sequence, clock.now().timestamp())["status"])
             if seen == "success":
                 return ""
@@ -329,20 +338,30 @@ class Engine:
 
     # -- after the turns -------------------------------------------------------------------------------------
 
-    def _clean_up(self, desired: Desired) -> None:
-        """Delete handlers that the goal state does not name, and packages without a directory; run nothing."""
+    def _clean_up(self, desired: Desired, well: Sequence[Pair]) -> None:
+        """Delete what nobody needs; run nothing.
+
+        That is what is ours and not in the goal state any more, packages without a directory, and of handlers that
+        fared well the versions that came to nothing.
+        """
         named = {handler.name for handler in desired.handlers}
         wanted = {handler.name for handler in desired.handlers if handler.state != UNINSTALL}
-        observed = observe(self._system, self._layout)
-        for one in observed.handlers:
-            if one.name not in named:
-                self._verdicts.write(partial(remove_version, self._system, self._layout, one.name, one.version))
+        observed = observe(self._system, self._layout, self._journal.updates)
+        known = ours.read(self._system, self._layout)
+        gone = [(one.name, one.version) for one in observed.handlers if one.name in known - named]
+        for handler in {pair.handler.name: pair.handler for pair in well if pair.handler.state == ENABLED}.values():
+            versions = plan.leftovers(handler.name, handler.version, observed)
+            gone += [(handler.name, version) for version in versions]
+        for name, version in gone:
+            self._verdicts.write(partial(remove_version, self._system, self._layout, name, version))
         for name, version in packages_on_disk(self._system, self._layout):
             if name not in wanted and observed.find(name, version) is None:
                 self._verdicts.write(partial(self._system.remove, self._layout.package(name, version)))
-        for handler in list(self._journal.updates):
-            if handler not in named:
-                self._journal.forget_update(handler)
+        there = {one.name for one in observe(self._system, self._layout).handlers}
+        self._verdicts.write(partial(ours.write, self._system, self._layout, named | (known & there)))
+        for name in list(self._journal.updates):
+            if name not in named:
+                self._journal.forget_update(name)
 
 
 def _lanes(neighbours: Sequence[Pair]) -> list[list[Pair]]:

@@ -1,21 +1,25 @@
 """Run one command of a handler: in a session of its own, with a limit, and so that a later agent finds it again.
 
 Command     what to run            Running    where it runs: folder, unit, until
-Ended       status (None when unknown), timed_out, output (of both streams, at most 3200 characters), seconds
+Ended       status (None when unknown), timed_out, output (of both streams, at most 3200 characters), seconds,
+            scopeless (systemd-run does not work)
 
 The command line is base directory + "/" + the manifest's text, given to a shell. Its output goes to files, so a
 child that keeps them open blocks nobody; a file that grows over 1 MiB is cut while the command runs. A small shell
 around it writes down that it began and how it ended, which tells a broken systemd-run from a broken command and
-lets `attach` learn the result of a command whose agent was killed. Only the direct child is waited for.
+lets `attach` learn the result of a command whose agent was killed. The file of its output is locked, so that one
+which is just being started is not overlooked. Only the direct child is waited for.
 
 With systemd the command gets a transient scope in its handler's slice, so that neither a restart of the agent nor
-the agent's quota hits it. When the limit is over everything in its process group and scope is killed.
+the agent's quota hits it. When the limit is over everything in its process group and scope is killed, also what has
+made a session of its own; what a command that ended in time leaves behind lives on. Time asleep does not count.
 
 Source: extensions 3.3, 3.5 - 3.9.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import select
@@ -25,6 +29,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from waagent.errors import ExtensionError
@@ -38,7 +43,8 @@ LIMITS: Mapping[str, float] = {"install": 900, "update": 900, "enable": 300, "di
 
 OUTPUT_FILE_LIMIT = 1024 * 1024
 GRACE = 5.0  # seconds for the kernel to clear away what was killed
-_AROUND = """printf '%s' "$$" > "$1/began"
+# 71 is EX_OSERR: without the first line nobody could tell whether the command has been run.
+_AROUND = """printf '%s' "$$" > "$1/began" || exit 71
 /bin/sh -c "$2"
 code=$?
 printf '%s\\n' "$code" > "$1/exit" 2>/dev/null
@@ -47,7 +53,10 @@ _PRIVATE = re.compile(r"NOTIFY_SOCKET|WATCHDOG_.*|LISTEN_.*|INVOCATION_ID|JOURNA
 
 
 class Command(NamedTuple):
-    """verb, handler, version of the directory it runs in, instance or "", the manifest's text, its environment."""
+    """verb, handler, version of the directory it runs in, instance or "", the manifest's text, its environment.
+
+    scope: false where systemd-run is known not to work.
+    """
 
     verb: str
     handler: str
@@ -56,10 +65,11 @@ class Command(NamedTuple):
     line: str
     environment: Mapping[str, str]
     limit: float
+    scope: bool = True
 
 
 class Running(NamedTuple):
-    """Where to find a command again: its folder, its scope or "", and the boot time when its limit is over."""
+    """Where to find a command again: its folder, its scope or "", and when its limit is over (clock.monotonic)."""
 
     folder: str
     unit: str
@@ -71,14 +81,17 @@ class Ended(NamedTuple):
     timed_out: bool
     output: str
     seconds: float
+    scopeless: bool = False
 
 
 def full_line(layout: Layout, command: Command) -> str:
     return f"{layout.base(command.handler, command.version)}/{command.line.strip().lstrip('/')}"
 
 
-def slice_of(handler: str) -> str:
-    return f"azure-vmextensions-{handler.replace('-', '_')}.slice"
+def slice_of(handler: str, instance: str = "") -> str:
+    """A hyphen would nest the slice, and systemd refuses other characters."""
+    name = f"{handler}.{instance}" if instance else handler
+    return f"azure-vmextensions-{re.sub('[^A-Za-z0-9_.]', '_', name)[:200]}.slice"
 
 
 def run(
@@ -98,11 +111,12 @@ def run(
     for directory in (layout.own, layout.running, folder):
         os.makedirs(str(system.path(directory)), mode=0o700, exist_ok=True)
     _log(system, layout, command, f"{system.clock.stamp()} {line}\n{command_log.shown(command.environment)}\n")
-    unit = name if _has_systemd(system) else ""
-    starting(Running(folder, f"{unit}.scope" if unit else "", system.clock.boot() + command.limit))
+    unit = name if command.scope and _has_systemd(system) else ""
+    starting(Running(folder, f"{unit}.scope" if unit else "", system.clock.monotonic() + command.limit))
     ended = _run(system, layout, command, line, unit, folder)
     if ended is None:  # systemd-run gave up before the command began
         ended = _run(system, layout, command, line, "", folder)
+        ended = ended and ended._replace(scopeless=True)
     if ended is None:
         raise _not_launched(command, line, "the shell around it did not start")
     note = _told(ended)
@@ -118,16 +132,16 @@ def attach(system: System, layout: Layout, command: Command, running: Running) -
     """
     folder = str(system.path(running.folder))
     began = time.monotonic()
-    timed_out = False
-    while (pid := _find(folder)) is not None:
-        if system.clock.boot() > running.until:
-            timed_out = True
-            _kill(system, pid, running.unit)
-            _gone(folder, GRACE)
+    while (pid := _find(folder)) is not None or _about_to_begin(folder):
+        if system.clock.monotonic() > running.until:
+            if pid is not None:
+                _kill(system, pid, running.unit, folder)
+                _gone(folder, GRACE)
             break
         _cut(folder)
         time.sleep(0.1)
     status = _exit_status(folder)
+    timed_out = status is None and os.path.exists(f"{folder}/killed")
     if status is None and not timed_out:
         return None
     ended = Ended(status, timed_out, _output(folder), time.monotonic() - began)
@@ -142,7 +156,7 @@ def stop(system: System, running: Running) -> None:
     folder = str(system.path(running.folder))
     pid = _find(folder)
     if pid is not None:
-        _kill(system, pid, running.unit)
+        _kill(system, pid, running.unit, folder)
         _gone(folder, GRACE)
 
 
@@ -191,7 +205,8 @@ def _run(
     argv = ["/bin/sh", "-c", _AROUND, "waagent-extension", folder, line]
     if unit:
         argv = [
-            "systemd-run", "--quiet", "--scope", f"--unit={unit}", f"--slice={slice_of(command.handler)}",
+            "systemd-run", "--quiet", "--scope", f"--unit={unit}",
+            f"--slice={slice_of(command.handler, command.instance)}",
             "--property=CPUAccounting=no", "--property=MemoryAccounting=no", *argv,
         ]  # fmt: skip
     real, root = str(system.path(folder)), system.root
@@ -206,6 +221,8 @@ def _run(
     began = time.monotonic()
     out = os.open(f"{real}/out", flags, 0o600)
     try:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(out, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the child has it, too, from the fork on
         err = os.open(f"{real}/err", flags, 0o600)
         try:
             process = subprocess.Popen(
@@ -228,7 +245,7 @@ def _run(
     scope = f"{unit}.scope" if unit else ""
     timed_out = not _wait(process, command.limit, real)
     if timed_out:
-        _kill(system, process.pid, scope)
+        _kill(system, process.pid, scope, real)
         try:
             process.wait(GRACE)
         except subprocess.TimeoutExpired:  # in the middle of a system call that cannot be interrupted
@@ -308,13 +325,17 @@ def _end_of(path: str) -> bytes:
         return stream.read(texts.OUTPUT)
 
 
-def _kill(system: System, pid: int, scope: str) -> None:
-    """End everything in the process group, and in the scope, at once."""
+def _kill(system: System, pid: int, scope: str, folder: str) -> None:
+    """End everything in the process group, and in the scope, at once; a later process is told that it was us."""
+    try:
+        os.close(os.open(f"{folder}/killed", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError:  # a full disk; then a later process takes it for a command that was cut off
+        pass
     try:
         os.killpg(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
-    if scope:
+    if scope:  # all that is in it, in whatever session, until nothing is left to fork
         system.run("systemctl", "kill", "--signal=KILL", scope, ok=None, limit=10)
 
 
@@ -344,6 +365,20 @@ def _find(folder: str) -> int | None:
         except OSError:
             continue
     return None
+
+
+def _about_to_begin(folder: str) -> bool:
+    """Whether there is a child of an agent that died in the middle of starting it."""
+    if os.path.exists(f"{folder}/began"):
+        return False
+    try:
+        with open(f"{folder}/out", "rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _exit_status(folder: str) -> int | None:

@@ -1,7 +1,7 @@
 """What an image must not take along: settings, statuses and sequence numbers of this machine's extensions.
 
 The handlers stay installed: a machine made from the image enables them without installing, and number 0 counts as
-new there. What is kept is their directories and HandlerState.
+new there. What is kept is their directories, HandlerState, and the record that they are this agent's.
 
 Source: extensions 2.6.
 """
@@ -24,6 +24,8 @@ def forget(system: System, layout: Layout) -> list[str]:
         ):
             paths += [f"{folder}/{file}" for file in system.listing(folder) if file.endswith(ending)]
         removed += [path for path in paths if system.remove(path)]
-    if system.remove_tree(layout.own):
-        removed.append(layout.own)
+    for file in system.listing(layout.own):
+        path = f"{layout.own}/{file}"
+        if path != layout.ours and system.remove_tree(path):
+            removed.append(path)
     return removed

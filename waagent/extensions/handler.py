@@ -161,9 +161,9 @@ def write_state(system: System, layout: Layout, name: str, version: str, state: 
     system.write(layout.state(name, version), state, mode=0o600)
 
 
-def enabled_instances(system: System, layout: Layout, name: str, version: str) -> frozenset[str]:
-    """Names of the multi-config instances that are enabled on disk."""
-    enabled = set()
+def instances(system: System, layout: Layout, name: str, version: str) -> dict[str, bool]:
+    """The multi-config instances that have a state on disk, and whether they are enabled."""
+    found = {}
     folder = layout.config(name, version)
     for file in system.listing(folder):
         instance, _, last = file.rpartition(".")
@@ -172,9 +172,12 @@ def enabled_instances(system: System, layout: Layout, name: str, version: str) -
                 word = system.read_foreign(f"{folder}/{file}", 64)
             except OSError:
                 continue
-            if word.strip() == b"enabled":
-                enabled.add(instance)
-    return frozenset(enabled)
+            found[instance] = word.strip() == b"enabled"
+    return found
+
+
+def enabled_instances(system: System, layout: Layout, name: str, version: str) -> frozenset[str]:
+    return frozenset(one for one, enabled in instances(system, layout, name, version).items() if enabled)
 
 
 def write_instance_state(
@@ -184,7 +187,7 @@ def write_instance_state(
 
 
 def forget_instance(system: System, layout: Layout, name: str, version: str, instance: str) -> None:
-    """Remove the settings, status and state files of one instance."""
+    """Remove the settings, status and state files of one instance; the state last, it tells of the others."""
     for folder, ending in (
         (layout.config(name, version), ".settings"),
         (layout.status(name, version), ".status"),

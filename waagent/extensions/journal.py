@@ -1,13 +1,14 @@
 """What the engine is doing and has done, so that a kill or a reboot at any point is resumed and not repeated.
 
-LIB/extensions/journal.json, replaced atomically before and after every step:
+LIB/extensions/journal.json, replaced atomically before every step, after a turn, when an update has come further:
 
     identity, boot   of the goal state being processed, and the boot in which; another one starts the turns afresh
-    began            seconds since boot when its processing began: the wait for dependencies counts from here
+    began            clock.monotonic() when its processing began: the wait for dependencies counts from here
     turns            pair id -> "succeeded", "failed" or "skipped" with its message
     updates          handler -> update under way (plan.Update); outlives the goal state
     operations       pair id -> the step being carried out with the command it runs; several when handlers run
-                     side by side (Extensions.Parallel)
+                     side by side (Extensions.Parallel). It stands until the next step begins or the turn ends: what
+                     followed from a command is then on disk, and until then it can be told again
 
 LIB/extensions/processed.json, when a goal state is done: {"identity", "boot", "agent", "aggregate": null or
 {"status", "code", "message", "timestamp", "sequence"}}; the aggregate goes into the status report. It counts for
@@ -59,6 +60,9 @@ def read_json(system: System, path: str) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+Interrupted = tuple[str, Operation, Command, Running]  # with the pair's id
+
+
 class Journal:
     def __init__(self, system: System, layout: Layout) -> None:
         self._system, self._layout = system, layout
@@ -91,7 +95,7 @@ class Journal:
         boot = boot_id(self._system)
         if (identity, boot) == (self.identity, self.boot) and self.began:
             return False
-        self.identity, self.boot, self.began = identity, boot, self._system.clock.boot()
+        self.identity, self.boot, self.began = identity, boot, self._system.clock.monotonic()
         self.turns = {}
         self.save()
         return True
@@ -113,30 +117,31 @@ class Journal:
             self._operations[pair]["running"] = running._asdict()
             self.save()
 
-    def did(self, pair: str) -> None:
-        with self._lock:
-            self._operations.pop(pair, None)
-            self._save_if_possible()
-
     def ended(self, pair: str, result: str, message: str) -> None:
         with self._lock:
             self.turns[pair] = (result, message)
             self._operations.pop(pair, None)
             self._save_if_possible()
 
-    def update(self, handler: str, update: Update) -> None:
-        """Keep how far an update is; the next save writes it down."""
+    def begin_update(self, handler: str, update: Update) -> None:
+        """An update begins; its first step writes that down."""
         with self._lock:
             self.updates[handler] = update
 
+    def update(self, handler: str, update: Update) -> None:
+        """How far an update has come: on disk before anything follows from it."""
+        with self._lock:
+            self.updates[handler] = update
+            self._save_if_possible()
+
     def forget_update(self, handler: str) -> bool:
-        """The update is over; whether there was one."""
+        """The update is over; whether there was one. The end of the turn writes that down."""
         with self._lock:
             return self.updates.pop(handler, None) is not None
 
-    def interrupted(self) -> list[tuple[str, Operation, Command, Running]]:
-        """The commands that an earlier process was running when it died, if it was in this boot; with pair ids."""
-        found: list[tuple[str, Operation, Command, Running]] = []
+    def interrupted(self) -> list[Interrupted]:
+        """The commands that an earlier process was running when it died, if it was in this boot."""
+        found: list[Interrupted] = []
         if self.boot != boot_id(self._system):
             return found
         for pair, fields in self._operations.items():

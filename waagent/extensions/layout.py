@@ -6,7 +6,7 @@
         status/  7.status  Alpha.3.status
     LIB/NAME__VER.zip             the package, while it is unpacked or when an image brought it
     LIB/extensions/               the engine's own: journal.json  processed.json  current.json  downloads.json
-                                  running/
+                                  ours.json  running/
     LOG/NAME/                     CommandExecution.log  CommandExecution_Alpha.log  events/
 
 Source: extensions 1.1, 2.1.
@@ -120,6 +120,10 @@ class Layout:
     @property
     def downloads(self) -> str:
         return f"{self.own}/downloads.json"
+
+    @property
+    def ours(self) -> str:
+        return f"{self.own}/ours.json"
 
     @property
     def running(self) -> str:

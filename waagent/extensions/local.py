@@ -193,6 +193,7 @@ class Bench:
             return False
         finally:
             self._journal.forget_update(handler.name)
+            self._steps.clear(pair)
             self.notes += self._steps.notes
             self._steps.notes.clear()
         return True

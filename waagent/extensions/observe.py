@@ -1,8 +1,8 @@
 """What is on disk: every directory NAME-VER that is a handler's, with its state and its enabled instances.
 
-A directory counts as a handler's when the agent has left its mark there (config/HandlerState or HandlerStatus, or
-HandlerEnvironment.json); anything else in LIB belongs to somebody else and is never looked at again. Without its
-manifest no command of it can run: whatever its state says, it has to be installed anew, or just removed.
+A directory counts as a handler's when an agent has left its mark there (config/HandlerState or HandlerStatus, or
+HandlerEnvironment.json); anything else in LIB is never looked at again. Whose agent that was, ours.py knows.
+Without its manifest no command of it can run: whatever its state says, it is to be installed anew, or just removed.
 
 Source: extensions 2.3, 4.9.
 """
@@ -21,19 +21,20 @@ def observe(system: System, layout: Layout, updates: Mapping[str, Update] | None
     found = []
     for directory in system.listing(layout.lib):
         parts = split(directory)
-        if parts is None or not _is_ours(system, layout, *parts):
+        if parts is None or not _is_marked(system, layout, *parts):
             continue
         name, version = parts
         state = handlers.read_state(system, layout, name, version)
         if not system.exists(layout.manifest(name, version)):
             state = handlers.NOT_INSTALLED
-        instances = handlers.enabled_instances(system, layout, name, version)
+        instances = handlers.instances(system, layout, name, version)
+        enabled = frozenset(one for one in instances if instances[one])
         checked = system.exists(layout.validated(name, version))
-        found.append(OnDisk(name, version, state, instances, checked=checked))
+        found.append(OnDisk(name, version, state, enabled, frozenset(instances) - enabled, checked))
     return Observed(tuple(found), dict(updates or {}))
 
 
-def _is_ours(system: System, layout: Layout, name: str, version: str) -> bool:
+def _is_marked(system: System, layout: Layout, name: str, version: str) -> bool:
     marks = (layout.state(name, version), layout.handler_status(name, version), layout.environment(name, version))
     return any(system.exists(mark) for mark in marks)
 

@@ -187,21 +187,33 @@ def forget_others(system: System, layout: Layout, name: str, version: str) -> No
             Kept(system, layout.prefetched(*found[:2])).drop()
 
 
-def sweep(system: System, layout: Layout) -> None:
-    """Settle what a killed process left: trees half unpacked, half replaced or half deleted, and downloads."""
+def sweep(system: System, layout: Layout) -> list[str]:
+    """Settle what a killed process left: trees half unpacked, half replaced or half deleted, and downloads.
+
+    Returns what could not be settled, one line each: it hurts at most the handler whose it is.
+    """
+    troubles = []
     for file in system.listing(layout.lib):
-        if file.startswith("..") and file.endswith(".new") and ".fresh." in file:
-            system.remove_tree(f"{layout.lib}/{file}")
-        found = _left_over(file)
-        if found is None:
-            continue
-        name, version, kind = found
-        if kind in ("fresh", "stale"):
-            system.remove_tree(f"{layout.lib}/{file}")
-        elif kind == "replaced":
-            _put_back(system, layout, name, version)
-        else:
-            Kept(system, layout.prefetched(name, version)).settle()
+        try:
+            _settle(system, layout, file)
+        except (SystemRefused, MachineError) as error:
+            troubles.append(error.message)
+    return troubles
+
+
+def _settle(system: System, layout: Layout, file: str) -> None:
+    if file.startswith("..") and file.endswith(".new") and ".fresh." in file:
+        system.remove_tree(f"{layout.lib}/{file}")
+    found = _left_over(file)
+    if found is None:
+        return
+    name, version, kind = found
+    if kind in ("fresh", "stale"):
+        system.remove_tree(f"{layout.lib}/{file}")
+    elif kind == "replaced":
+        _put_back(system, layout, name, version)
+    else:
+        Kept(system, layout.prefetched(name, version)).settle()
 
 
 def _left_over(file: str) -> tuple[str, str, str] | None:

@@ -63,13 +63,15 @@ class Operation(NamedTuple):
 class OnDisk(NamedTuple):
     """One version of a handler on disk.
 
-    instances: those enabled (multi-config). checked: its package had a good signature.
+    instances and disabled: of its instances (multi-config) those enabled, and those disabled since. checked: its
+    package had a good signature.
     """
 
     name: str
     version: str
     state: str
     instances: frozenset[str] = frozenset()
+    disabled: frozenset[str] = frozenset()
     checked: bool = False
 
 
@@ -216,7 +218,7 @@ def _enable(pair: Pair, observed: Observed, signed: bool) -> tuple[Operation, ..
     name, wanted = pair.handler.name, pair.handler.version
     state, here = observed.state(name, wanted), observed.find(name, wanted)
     operations: list[Operation] = []
-    pending = _pending(pair, observed)
+    pending = pending_update(name, wanted, observed)
     removal = pair.settings is not None and pair.settings.state != model.ENABLED  # of one instance
     runs = not removal if state in (INSTALLED, ENABLED) else pending is not None  # what is there, as it is
     if signed and runs and here is not None and not here.checked:
@@ -241,11 +243,18 @@ def _enable(pair: Pair, observed: Observed, signed: bool) -> tuple[Operation, ..
     return (*operations, *_instance_part(pair, wanted, here))
 
 
-def _pending(pair: Pair, observed: Observed) -> Update | None:
+def leftovers(name: str, wanted: str, observed: Observed) -> list[str]:
+    """Versions that came to nothing, failed updates above all; none while the wanted one is not there itself."""
+    if observed.state(name, wanted) not in (INSTALLED, ENABLED) or name in observed.updates:
+        return []
+    others = (one for one in observed.versions(name) if one.version != wanted)
+    return [one.version for one in others if one.state not in (INSTALLED, ENABLED)]
+
+
+def pending_update(name: str, wanted: str, observed: Observed) -> Update | None:
     """The update that was begun towards the wanted version, if what it needs is still there."""
-    name = pair.handler.name
     update = observed.updates.get(name)
-    if update is None or update.new != pair.handler.version or observed.find(name, update.new) is None:
+    if update is None or update.new != wanted or observed.find(name, update.new) is None:
         return None
     return update if update.uninstalled or observed.find(name, update.old) is not None else None
 
@@ -254,14 +263,12 @@ def _instance_part(pair: Pair, version: str, here: OnDisk | None) -> list[Operat
     """What is done for the pair's own settings once its handler is installed."""
     if pair.settings is None or pair.settings.state == model.ENABLED:
         return [_operation(pair, "enable", version)]
-    enabled = here.instances if here else frozenset()
-    if pair.instance in enabled:
-        return [
-            _operation(pair, "disable", version, failure=IGNORE),
-            _operation(pair, "forget", version),
-            _operation(pair, "idle", version),
-        ]
-    return [_operation(pair, "idle", version)]
+    operations = []
+    if here is not None and pair.instance in here.instances:
+        operations.append(_operation(pair, "disable", version, failure=IGNORE))
+    if here is not None and pair.instance in here.instances | here.disabled:
+        operations.append(_operation(pair, "forget", version))
+    return [*operations, _operation(pair, "idle", version)]
 
 
 def _update(pair: Pair, update: Update, observed: Observed) -> list[Operation]:
@@ -375,17 +382,18 @@ def after(operation: Operation, observed: Observed) -> Observed:
         changed = here._replace(state=INSTALLED)
     elif operation.verb == "enable":
         instances = here.instances | {operation.instance} if operation.instance else here.instances
-        changed = here._replace(state=ENABLED, instances=instances)
+        changed = here._replace(state=ENABLED, instances=instances, disabled=here.disabled - instances)
     elif operation.verb == "disable":
         changed, update = _after_disable(operation, here, update)
+    elif operation.verb == "forget":
+        changed = here._replace(disabled=here.disabled - {operation.instance})
     elif operation.verb == "idle" and not here.instances and here.state == ENABLED:
         changed = here._replace(state=INSTALLED)
     elif operation.verb == "update" and update is not None:
         update = update._replace(updated=True)
-    elif operation.verb == "uninstall" and operation.update and update is not None:
-        update = update._replace(uninstalled="0")
     elif operation.verb == "uninstall":
         changed = here._replace(state=NOT_INSTALLED)
+        update = update._replace(uninstalled="0") if operation.update and update is not None else update
     elif operation.verb == "remove":
         changed = None
     if operation.update and update is not None:
@@ -399,7 +407,7 @@ def _after_disable(operation: Operation, here: OnDisk, update: Update | None) ->
         update = update._replace(disabled={**update.disabled, operation.instance: "0"})
     if not operation.instance:
         return here._replace(state=INSTALLED), update
-    left = here.instances - {operation.instance}
+    left, disabled = here.instances - {operation.instance}, here.disabled | {operation.instance}
     # While instances of one handler are switched off one by one, `idle` draws the conclusion for the handler.
     state = INSTALLED if operation.update and not left else here.state
-    return here._replace(instances=left, state=state), update
+    return here._replace(instances=left, disabled=disabled, state=state), update

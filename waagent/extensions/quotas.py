@@ -1,8 +1,8 @@
 """Limits on what a handler and its services may use: systemd run-time properties, never unit files.
 
-Each handler has the slice azure-vmextensions-NAME.slice below azure-vmextensions.slice; the version is not part of
-its name, so that an operator's overrides survive updates. Without systemd there are no limits, and a limit that
-cannot be set is no reason to fail.
+Each handler has the slice azure-vmextensions-NAME.slice below azure-vmextensions.slice; of a multi-config handler
+each instance has azure-vmextensions-NAME.INSTANCE.slice. The version is not part of the name, so that an operator's
+overrides survive updates. Without systemd there are no limits, and a limit that cannot be set is no reason to fail.
 
 Source: extensions 1.5.
 """
@@ -14,23 +14,24 @@ from waagent.extensions.handler import Quotas
 from waagent.system import System
 
 
-def apply(system: System, name: str, quotas: Quotas) -> None:
-    """Set the handler's quota on its slice and those of its services that systemd has loaded."""
+def apply(system: System, name: str, quotas: Quotas, instance: str = "") -> None:
+    """Set the quota on the slice in which commands run, and those of the services that systemd has loaded."""
     if not system.is_directory("/run/systemd/system"):
         return
     if quotas.cpu is not None:
-        _set(system, slice_of(name), quotas.cpu)
+        _set(system, slice_of(name, instance), quotas.cpu)
     for unit, cpu in quotas.services.items():
         if cpu is not None and _loaded(system, unit):
             _set(system, unit, cpu)
 
 
-def reset(system: System, name: str, quotas: Quotas) -> None:
+def reset(system: System, name: str, quotas: Quotas, instances: tuple[str, ...] = ("",)) -> None:
     """Take the quotas back when the handler is removed."""
     if not system.is_directory("/run/systemd/system"):
         return
     if quotas.cpu is not None:
-        _set(system, slice_of(name), None)
+        for instance in instances:
+            _set(system, slice_of(name, instance), None)
     for unit, cpu in quotas.services.items():
         if cpu is not None and _loaded(system, unit):
             _set(system, unit, None)

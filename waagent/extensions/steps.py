@@ -34,7 +34,7 @@ from waagent.extensions.layout import Layout
 from waagent.extensions.packages import Release, Source
 from waagent.extensions.plan import IF_CONTINUE, IGNORE, Operation, Pair, Refusal, Update
 from waagent.extensions.policy import Policy
-from waagent.fabric.desired import Desired
+from waagent.fabric.desired import ENABLED, Desired
 from waagent.machine import package_locks
 from waagent.system import Effect, System
 
@@ -117,13 +117,14 @@ class Steps:
         )
         self._signed: set[tuple[str, str]] = set()  # packages whose signature was good
         self._unproven: dict[tuple[str, str], ExtensionError] = {}  # installed versions that may not run
+        self._scopes = True  # until systemd-run turns out not to work
         self._telling = threading.Lock()
         self._folders: dict[str, str] = {}  # pair id -> where its last command left its output and its end
 
     def perform(self, pair: Pair, operation: Operation) -> None:
         if operation.update:
             self._update(operation)  # the record of an update is there before its first step
-        step: Callable[[Pair, Operation], None] = {
+        on_files: Callable[[Pair, Operation], None] | None = {
             "download": self._download,
             "initialise": self._initialise,
             "settings": self._settings,
@@ -132,15 +133,19 @@ class Steps:
             "forget": self._forget,
             "check": self._check,
             "idle": self._idle,
-        }.get(operation.verb, self._command)
+        }.get(operation.verb)
         try:
             self._journal.doing(pair.id, operation)
-            step(pair, operation)
+            self.clear(pair)
+            if on_files is None:
+                self._command(pair, operation)
         except (SystemRefused, OSError) as error:
-            what = f"{operation.verb} of {operation.handler} stopped: {error}"
-            raise ExtensionError(f"[ExtensionError] {what}", handler=operation.handler) from error
-        self._journal.did(pair.id)
-        self.clear(pair)
+            raise _stopped(operation, error) from error  # what cannot be written down is not done
+        try:
+            if on_files is not None:
+                on_files(pair, operation)
+        except (SystemRefused, OSError) as error:
+            self._weigh(pair, operation, _stopped(operation, error))
 
     def clear(self, pair: Pair) -> None:
         """Forget the pair's last command, once the journal does not name it any more."""
@@ -152,7 +157,7 @@ class Steps:
         update = self._journal.updates.get(operation.handler)
         if update is None or (update.old, update.new) != (operation.update, operation.target):
             update = Update(operation.update, operation.target, {})
-            self._journal.update(operation.handler, update)
+            self._journal.begin_update(operation.handler, update)
         return update
 
     # -- files -----------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ class Steps:
             if good:
                 self._system.write(self._layout.validated(name, version), b"", mode=0o600)
         self._require_multi_config(pair, manifest)
-        self._limit(name, manifest)
+        self._limit(name, manifest, operation.instance)
 
     def _check(self, pair: Pair, operation: Operation) -> None:
         name, version = operation.handler, operation.version
@@ -197,11 +202,11 @@ class Steps:
             self._unproven[name, version] = proof
         raise self._unproven[name, version]
 
-    def _limit(self, name: str, manifest: handlers.HandlerManifest) -> None:
+    def _limit(self, name: str, manifest: handlers.HandlerManifest, instance: str = "") -> None:
         """Set the manifest's quotas, unless the options say otherwise; what is set holds until the next boot."""
         excluded = any(part in name.lower() for part in self._rules.unlimited)
         if self._rules.enforce_limits and not excluded:
-            quotas.apply(self._system, name, manifest.quotas)
+            quotas.apply(self._system, name, manifest.quotas, instance)
 
     def _settings(self, pair: Pair, operation: Operation) -> None:
         name, version, instance = operation.handler, operation.version, operation.instance
@@ -236,13 +241,14 @@ class Steps:
         system.note(Effect("write", layout.base(name, new), note=f"mrseq and status files of {old}"))
 
     def _remove(self, pair: Pair, operation: Operation) -> None:
-        if not operation.update:
+        if pair.handler.state != ENABLED:  # not just this version goes
             try:
                 manifest = handlers.read_manifest(self._system, self._layout, operation.handler, operation.version)
             except ExtensionError:  # without a manifest there were no quotas
                 pass
             else:
-                quotas.reset(self._system, operation.handler, manifest.quotas)
+                several = tuple(one.name for one in pair.handler.settings) if pair.handler.multi_config else ()
+                quotas.reset(self._system, operation.handler, manifest.quotas, several or ("",))
         remove_version(self._system, self._layout, operation.handler, operation.version)
 
     def _forget(self, pair: Pair, operation: Operation) -> None:
@@ -273,11 +279,12 @@ class Steps:
         try:
             manifest = handlers.read_manifest(self._system, self._layout, name, version)
             if operation.verb == "enable":
-                self._limit(name, manifest)
+                self._limit(name, manifest, operation.instance)
             command = command._replace(
                 line=manifest.command(operation.verb, name),
                 environment=self.environment(pair, operation),
                 limit=self._rules.limits[operation.verb],
+                scope=self._scopes,
             )
 
             def starting(running: Running) -> None:
@@ -286,6 +293,9 @@ class Steps:
 
             self._wait_for_packages(operation)
             ended = self._run(self._system, self._layout, command, starting)
+            if ended.scopeless:
+                self._scopes = False
+                self.notes.append(f"{operation}: systemd-run does not work; no scopes from here on")
         except ExtensionError as error:
             self.consequences(pair, operation, error)
         else:
@@ -338,7 +348,10 @@ class Steps:
         events.record(self._system, self._layout.lib, event)
 
     def settle(self, pair: Pair, operation: Operation, command: Command, ended: Ended) -> None:
-        """What the end of a command means. Raises ExtensionError when it failed and nothing tolerates that."""
+        """What the end of a command means; of an update the journal knows it before anything follows from it.
+
+        May be told twice. Raises ExtensionError when the command failed and nothing tolerates that.
+        """
         error = None
         if ended.timed_out or ended.status != 0:
             line = commands.full_line(self._layout, command)
@@ -360,10 +373,19 @@ class Steps:
             self._disabled(pair, operation, code)
         elif operation.verb == "update":
             self._journal.update(name, self._update(operation)._replace(updated=True))
-        elif operation.verb == "uninstall" and operation.update:
-            self._journal.update(name, self._update(operation)._replace(uninstalled=code))
-        elif operation.verb == "uninstall" and self._system.is_directory(self._layout.base(name, version)):
-            handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
+        elif operation.verb == "uninstall":
+            if operation.update:
+                self._journal.update(name, self._update(operation)._replace(uninstalled=code))
+            self._uninstalled(operation)
+
+    def _uninstalled(self, operation: Operation) -> None:
+        """Have it in the state, should the directory outlive this; it goes next, so no harm in failing."""
+        name, version = operation.handler, operation.version
+        try:
+            if self._system.is_directory(self._layout.base(name, version)):
+                handlers.write_state(self._system, self._layout, name, version, handlers.NOT_INSTALLED)
+        except SystemRefused as error:
+            self.notes.append(f"{operation}: {error}")
 
     def _disabled(self, pair: Pair, operation: Operation, code: str) -> None:
         name, version, instance = operation.handler, operation.version, operation.instance
@@ -374,8 +396,8 @@ class Steps:
             self._set(operation, handlers.INSTALLED, "Plugin disabled", pair)
             return
         handlers.write_instance_state(self._system, self._layout, name, version, instance, "disabled")
-        if operation.update or pair.handler.state != "enabled":
-            unwanted = {one.name for one in pair.handler.settings if one.state != "enabled"}
+        if operation.update or pair.handler.state != ENABLED:
+            unwanted = {one.name for one in pair.handler.settings if one.state != ENABLED}
             if instance in unwanted:
                 handlers.forget_instance(self._system, self._layout, name, version, instance)
             if not handlers.enabled_instances(self._system, self._layout, name, version):
@@ -446,6 +468,11 @@ class Steps:
             else:
                 environment["AZURE_GUEST_AGENT_DISABLE_CMD_EXIT_CODE"] = update.disabled.get("", NOT_RUN)
         return environment
+
+
+def _stopped(operation: Operation, error: Exception) -> ExtensionError:
+    what = f"{operation.verb} of {operation.handler} stopped: {error}"
+    return ExtensionError(f"[ExtensionError] {what}", handler=operation.handler)
 
 
 def remove_version(system: System, layout: Layout, name: str, version: str) -> None:

@@ -105,9 +105,9 @@ class Verdicts:
         if version is not None:
             denied = refusal.code is None
             self._handler_status(pair, version, code, refusal.message, denied)
-            if pair.instance or (denied and wanted):
-                operation = refusal.operation
-                self._error_status(pair, version, operation, code, refusal.message, overwrite=denied and wanted)
+            # Of a removal that is denied only the handler tells: the platform waits for its entry to vanish.
+            if wanted if denied else pair.instance:
+                self._error_status(pair, version, refusal.operation, code, refusal.message, overwrite=denied)
         return Fate(pair.label, "failed", refusal.message)
 
     def skip(self, pair: Pair, version: str, why: str) -> Fate:

@@ -1,8 +1,9 @@
 """Time, as one object, so that a test can let an hour pass at once.
 
 now() is wall time as an aware UTC datetime; stamp() the same as text for files and the fabric
-("2026-11-23T09:17:40Z"); monotonic() seconds that never run backwards; boot() seconds since boot,
-time asleep included; sleep(seconds) waits.
+("2026-11-23T09:17:40Z"); monotonic() seconds that never run backwards, counted from boot without the
+time asleep, so that processes of one boot can compare them; boot() seconds since boot, time asleep
+included; sleep(seconds) waits.
 """
 
 from __future__ import annotations

@@ -182,6 +182,26 @@ def multi(name: str, version: str, *instances: Settings, **more: Any) -> Handler
     return Handler(name, version, settings=instances, multi_config=True, **more)
 
 
+class Killed(BaseException):
+    """Stands for the end of the process: nothing in the agent may catch it."""
+
+
+def kill_before(bed: Bed, verb: str, *handlers: Handler) -> None:
+    """Process a goal state and die before the first operation of this verb."""
+    engine = bed.engine()
+    perform = engine._steps.perform
+
+    def deadly(pair: Any, operation: Any) -> None:
+        if operation.verb == verb:
+            raise Killed
+        perform(pair, operation)
+
+    engine._steps.perform = deadly  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        engine.process(bed.desired(*handlers))
+    bed.incarnation -= 1  # the same goal state comes again
+
+
 @pytest.fixture
 def bed(tmp_path: Path) -> Iterator[Bed]:
     yield Bed(tmp_path)

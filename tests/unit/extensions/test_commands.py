@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -11,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.extensions.conftest import Bed, settings, single
+from tests.unit.extensions.conftest import Bed, multi, settings, single
 from waagent.extensions import commands
-from waagent.extensions.commands import LIMITS, Command
+from waagent.extensions.commands import LIMITS, Command, Running
 from waagent.extensions.layout import Layout
 from waagent.extensions.steps import Rules
+from waagent.fabric.desired import Settings
 from waagent.system import System
 
-NAME = "Contoso.Test.Probe"
+NAME, OTHER = "Contoso.Test.Probe", "Contoso.Test.Other"
 
 
 def _lives(pid: int) -> bool:
@@ -217,33 +219,59 @@ def test_commands_get_a_scope_in_their_slice(bed: Bed, systemd: Path) -> None:
     install, enable = Path(bed.folder, "scopes").read_text().split("waagent-extension")[:2]
     assert "--unit=install_" in install and "--unit=enable_" in enable
     assert f"--slice=azure-vmextensions-{NAME}.slice" in install
+    bed.publish(OTHER, "1.0.0", manifest={"supportsMultipleExtensions": True})
+    bed.process(single(NAME), multi(OTHER, "1.0.0", Settings("A-b c", 0)))
+    assert Path(bed.folder, "scopes").read_text().count(f"--slice=azure-vmextensions-{OTHER}.A_b_c.slice") == 2
 
 
 @pytest.mark.row("guest-operations", 52)
 @pytest.mark.row("extensions", 31)
 def test_31_a_broken_systemd_run_means_no_scope_and_no_second_run(bed: Bed, systemd: Path) -> None:
-    systemd.write_text("#!/bin/sh\necho Failed to connect to bus >&2\nexit 1\n")
+    systemd.write_text(f"#!/bin/sh\necho tried >> {bed.folder}/tried\necho Failed to connect to bus >&2\nexit 1\n")
     systemd.chmod(0o755)
     bed.publish(NAME, "1.0.0", {"enable": "exit 5"})
-    bed.process(single(NAME))
-    assert bed.verbs() == ["install", "enable"]
+    bed.publish(OTHER, "1.0.0")
+    summary = bed.process(single(NAME), single(OTHER))
+    assert bed.verbs() == ["install", "enable", "install", "enable"]
     assert "exit code 5 " in message(bed)
+    assert len(Path(bed.folder, "tried").read_text().splitlines()) == 1, "scopes are off after the first time"
+    assert len([note for note in summary.notes if "systemd-run does not work" in note]) == 1
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_no_broken_systemd_run(bed: Bed, systemd: Path) -> None:
+    """Whether the command has begun could not be told afterwards, so it does not begin, and never twice."""
+    systemd.write_text('#!/bin/sh\nwhile [ "${1#--}" != "$1" ]; do shift; done\nmkdir "$5/began"\nexec "$@"\n')
+    systemd.chmod(0o755)
+    bed.publish(NAME, "1.0.0")
+    bed.process(single(NAME))
+    assert bed.ran() == []
+    assert "exit code 71 " in message(bed)
+
+
+def agent(bed: Bed, name: str, dies_before: str = "") -> subprocess.Popen[bytes]:
+    """A process that takes up the first goal state, and gets SIGKILL from itself before a command of this verb."""
+    package = bed.folder / "package.zip"
+    package.write_bytes(bed.published[name]["1.0.0"])
+    program = f"""
+import sys; sys.path[:0] = {sys.path!r}
+import os, pathlib, signal
+from tests.unit.extensions.conftest import Bed, single
+bed = Bed(pathlib.Path({str(bed.folder)!r}))
+bed.publish_raw({name!r}, "1.0.0", pathlib.Path({str(package)!r}).read_bytes())
+engine = bed.engine()
+def announce(event, **data):
+    if (event, data["operation"]) == ("extension-started", {dies_before!r}):
+        os.kill(os.getpid(), signal.SIGKILL)
+engine._steps._announce = announce
+engine.process(bed.desired(single({name!r})))
+"""
+    return subprocess.Popen([sys.executable, "-c", program])
 
 
 def resumed_bed(bed: Bed, name: str, script: str, verb: str) -> subprocess.Popen[bytes]:
     """Process a goal state in a process of its own and wait until the command of `verb` runs."""
     bed.publish(name, "1.0.0", {verb: script})
-    package = bed.folder / "package.zip"
-    package.write_bytes(bed.published[name]["1.0.0"])
-    program = f"""
-import sys; sys.path[:0] = {sys.path!r}
-import pathlib
-from tests.unit.extensions.conftest import Bed, single
-bed = Bed(pathlib.Path({str(bed.folder)!r}))
-bed.publish_raw({name!r}, "1.0.0", pathlib.Path({str(package)!r}).read_bytes())
-bed.process(single({name!r}))
-"""
-    process = subprocess.Popen([sys.executable, "-c", program])
+    process = agent(bed, name)
     until = time.monotonic() + 20
     while time.monotonic() < until and not Path(bed.layout.lib, "begun").exists():
         time.sleep(0.02)
@@ -263,6 +291,24 @@ def test_35b_35c_127_a_command_whose_agent_was_killed_is_waited_for_and_not_run_
     assert bed.entry(NAME)["status"] == "Ready"
     assert bed.state(NAME, "1.0.0") == "Enabled"
     assert not os.path.exists(bed.layout.running)
+
+
+def test_a_command_that_was_just_being_started_when_its_agent_died_is_waited_for(bed: Bed) -> None:
+    """Its process has nothing of its own yet but the file for its output."""
+    folder = Path(bed.layout.running, "enable_x")
+    folder.mkdir(parents=True)
+    with open(folder / "out", "wb") as out:
+        fcntl.flock(out, fcntl.LOCK_EX)
+        script = f"sleep 0.5; cd {folder.parent}; cd enable_?; echo $$ > began; echo late; echo 7 > exit"
+        late = subprocess.Popen(["sh", "-c", script], stdout=out)
+    command = Command("enable", NAME, "1.0.0", "", "x.sh", {}, 300)
+    running = Running(str(folder), "", bed.system.clock.monotonic() + 300)
+    ended = commands.attach(bed.system, bed.layout, command, running)
+    late.wait()
+    assert ended is not None and (ended.status, "late" in ended.output) == (7, True)
+    (folder / "exit").unlink()
+    (folder / "began").unlink()
+    assert commands.attach(bed.system, bed.layout, command, running) is None, "nobody is left"
 
 
 def test_the_exit_code_of_a_command_that_outlived_its_agent_counts(bed: Bed) -> None:
@@ -289,12 +335,14 @@ def test_what_outlived_its_goal_state_does_not_count_for_the_next_one(bed: Bed) 
 
 
 def test_35a_killed_after_install_only_enables(bed: Bed) -> None:
-    bed.publish(NAME, "1.0.0", {"enable": "exit 1"})
-    bed.process(single(NAME))
-    bed.ran()
-    bed.publish(NAME, "1.0.0")
+    """SIGKILL comes when the hooks of enable are about to run, just before its command."""
+    bed.publish(NAME, "1.0.0", {"enable": "status success done"})
+    assert agent(bed, NAME, dies_before="enable").wait() == -signal.SIGKILL
+    assert (bed.verbs(), bed.state(NAME, "1.0.0")) == (["install"], "Installed")
     bed.process(single(NAME))
     assert bed.verbs() == ["enable"]
+    assert bed.entry(NAME)["status"] == "Ready"
+    assert bed.fetched == [], "nothing is downloaded again"
 
 
 def test_35e_a_generalised_image_enables_number_0_again(bed: Bed) -> None:

@@ -158,6 +158,16 @@ def test_115_a_denied_handler_shows_every_instance(bed: Bed) -> None:
     assert [(settings(one)["status"], settings(one)["code"]) for one in bed.entries()] == [("error", 1009)] * 2
 
 
+def test_a_denied_removal_is_told_of_the_handler_alone(bed: Bed) -> None:
+    abc(bed, {"enable": "status success ok"})
+    before = {path: path.read_text() for path in bed.base(NAME, "1.0.0").glob("status/*")}
+    assert len(before) == 3
+    bed.rules = Rules(enabled=False)
+    bed.process(multi(NAME, "1.0.0", *instances("A", "B", "C", sequence=1), state="uninstall"))
+    assert {path: path.read_text() for path in bed.base(NAME, "1.0.0").glob("status/*")} == before
+    assert {one["code"] for one in bed.entries()} == {1010}
+
+
 # -- order ---------------------------------------------------------------------------------------------------
 
 ONE, TWO = "Contoso.Test.One", "Contoso.Test.Two"

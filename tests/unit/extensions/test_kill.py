@@ -1,17 +1,19 @@
 """SIGKILL at random points of an install, update and uninstall: the machine always converges, nothing runs twice;
 the same with three handlers that do so side by side.
 
-WAAGENT_KILLS=200 makes it that many kills instead of a few.
+WAAGENT_KILLS=200 makes it that many kills of each kind instead of a few.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
+from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
@@ -21,24 +23,13 @@ from waagent.extensions.apply import is_processed
 from waagent.fabric.desired import Handler
 
 NAMES = ("Contoso.Test.Probe", "Contoso.Test.Other", "Contoso.Test.Third")
-KILLS = int(os.environ.get("WAAGENT_KILLS", "8"))
+KILLS = int(os.environ.get("WAAGENT_KILLS", "36"))
+EACH = 4  # kills in each of the three goal states of a sequence, unless it is over sooner
 SLOWLY = dict.fromkeys(("install", "enable", "disable", "update", "uninstall"), "sleep 0.03")
 
-# A worker as the periodic stage starts it: a process that takes up the goal state of this number and ends.
-WORKER = """
-import sys
-sys.path[:0] = {path!r}
-from dataclasses import replace
-from pathlib import Path
-from tests.unit.extensions.conftest import Bed
-from tests.unit.extensions.test_kill import goal_states, publish
-bed = Bed(Path({folder!r}))
-publish(bed)
-bed.rules = replace(bed.rules, parallel={count})
-bed.incarnation = {number}
-print("begun", flush=True)
-bed.process(*goal_states({count})[{number}])
-"""
+# Processes that have everything imported when they begin.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload([__name__])
 
 
 def goal_states(count: int) -> list[list[Handler]]:
@@ -56,16 +47,26 @@ def publish(bed: Bed) -> None:
             bed.publish(name, version, SLOWLY)
 
 
-def worker(bed: Bed, number: int, count: int) -> subprocess.Popen[bytes]:
-    program = WORKER.format(path=sys.path, folder=str(bed.folder), number=number, count=count)
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
+def work(folder: str, number: int, count: int, begun: Event) -> None:
+    """A worker as the periodic stage starts it: it takes up the goal state of this number and ends."""
+    bed = Bed(Path(folder))
+    publish(bed)
+    bed.rules = replace(bed.rules, parallel=count)
+    bed.incarnation = number
+    begun.set()
+    bed.process(*goal_states(count)[number])
+
+
+def worker(bed: Bed, number: int, count: int) -> ForkServerProcess:
+    begun = SERVER.Event()
+    process = SERVER.Process(target=work, args=(str(bed.folder), number, count, begun))
+    process.start()
+    begun.wait()
     return process
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize("seed", range(max(1, KILLS // 4)))
+@pytest.mark.parametrize("seed", range(-(-KILLS // (3 * EACH))))
 def test_it_converges_and_nothing_runs_twice(bed: Bed, seed: int, count: int) -> None:
     chance = random.Random(seed)
     publish(bed)
@@ -79,13 +80,11 @@ def test_it_converges_and_nothing_runs_twice(bed: Bed, seed: int, count: int) ->
         kills = 0
         while not is_processed(bed.system, bed.layout, f"incarnation:{number + 1}"):
             process = worker(bed, number, count)
-            if kills < 4:
+            if kills < EACH:
                 time.sleep(chance.uniform(0.0, 0.35))
                 process.kill()
                 kills += 1
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+            process.join()
         lines = bed.ran()
         for name in NAMES[:count]:
             ran = Counter(" ".join(line.replace(f"{name}-", "").split()[:2]) for line in lines if name in line)

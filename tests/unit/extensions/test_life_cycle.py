@@ -65,14 +65,6 @@ def test_3_the_same_number_enables_again_and_renews_the_time_of_its_settings(ins
     assert time.time() - os.stat(path).st_mtime < 60
 
 
-@pytest.mark.row("extensions", 4)
-def test_4_without_a_change_reports_go_on_with_new_times(installed: Bed) -> None:
-    entry = installed.entry(NAME)
-    assert entry["runtimeSettingsStatus"]["settingsStatus"]["timestampUTC"] > "2020"
-    installed.ran()
-    assert installed.ran() == []
-
-
 @pytest.mark.row("extensions", 6, 124)
 def test_6_124_uninstall_disables_uninstalls_and_removes(installed: Bed) -> None:
     installed.ran()

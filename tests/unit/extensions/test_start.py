@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import Script
 from tests.unit.extensions.conftest import Bed, single
 from waagent.extensions import generalise, quotas, start
+from waagent.extensions.commands import slice_of
 from waagent.extensions.handler import Quotas, parse_manifest
 from waagent.extensions.layout import LIB, Layout
 from waagent.system import System
@@ -64,7 +65,7 @@ def test_an_image_keeps_handlers_and_forgets_this_machine(bed: Bed) -> None:
         "bin/run.sh",
         "config/HandlerState",
     ]
-    assert not os.path.exists(bed.layout.own)
+    assert os.listdir(bed.layout.own) == ["ours.json"]
     bed.process(single(NAME, sequence=0))
     assert bed.verbs() == ["enable"]
 
@@ -87,6 +88,18 @@ def test_quotas_are_set_on_the_slice_and_loaded_services(system: System, script:
     script.on(*runtime, "a.service", "CPUQuota=")
     quotas.reset(system, NAME, wanted)
     assert sum(argv[:3] == runtime for argv in script.ran) == 4
+
+
+def test_quotas_of_instances_are_set_on_the_slices_their_commands_run_in(system: System, script: Script) -> None:
+    system.path("/run/systemd/system").mkdir(parents=True)
+    runtime = ("systemctl", "set-property", "--runtime")
+    script.on(*runtime, slice_of(NAME, "A"), "CPUAccounting=yes", "CPUQuota=25%")
+    quotas.apply(system, NAME, Quotas(25), "A")
+    for instance in ("A", "B"):
+        script.on(*runtime, slice_of(NAME, instance), "CPUQuota=")
+    quotas.reset(system, NAME, Quotas(25), ("A", "B"))
+    assert len(script.ran) == 3
+    assert slice_of(NAME, "A") == f"azure-vmextensions-{NAME}.A.slice"
 
 
 def test_a_manifest_in_full() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.extensions.conftest import Bed, multi, settings, single
+from tests.unit.extensions.conftest import Bed, kill_before, multi, settings, single
 from waagent.extensions import journal
 from waagent.extensions.commands import LIMITS
 from waagent.extensions.journal import Journal
@@ -119,6 +119,14 @@ def test_41_a_tolerated_failure_of_uninstall_is_passed_on(bed: Bed) -> None:
     assert bed.entry(NAME)["status"] == "Ready"
 
 
+def test_a_handler_without_settings_is_told_of_the_uninstall_too(bed: Bed) -> None:
+    bed.publish(NAME, "1.0.0", {"uninstall": "exit 9"})
+    bed.process(Handler(NAME, "1.0.0"))
+    bed.publish(NAME, "1.1.0", manifest=CONTINUE)
+    bed.process(Handler(NAME, "1.1.0"))
+    assert bed.environment("enable")["AZURE_GUEST_AGENT_UNINSTALL_CMD_EXIT_CODE"] == "9"
+
+
 def test_a_failing_uninstall_of_the_old_version_stops_the_update(bed: Bed) -> None:
     begin(bed, {"uninstall": "[ -e ../ready ] || exit 9"})
     update(bed)
@@ -219,26 +227,6 @@ def test_49_a_corrupt_package_leaves_the_old_version_running(bed: Bed) -> None:
     assert (bed.entry(NAME)["handlerVersion"], bed.entry(NAME)["code"]) == ("1.1.0", 1001)
     assert "[ExtensionDownloadError]" in bed.entry(NAME)["formattedMessage"]["message"]
     assert bed.state(NAME, "1.0.0") == "Enabled"
-
-
-class Killed(BaseException):
-    """Stands for a power cut: nothing in the agent may catch it."""
-
-
-def kill_before(bed: Bed, verb: str, *handlers: Handler) -> None:
-    """Process a goal state and die before the first operation of this verb."""
-    engine = bed.engine()
-    perform = engine._steps.perform
-
-    def deadly(pair: Any, operation: Any) -> None:
-        if operation.verb == verb:
-            raise Killed
-        perform(pair, operation)
-
-    engine._steps.perform = deadly  # type: ignore[method-assign]
-    with pytest.raises(Killed):
-        engine.process(bed.desired(*handlers))
-    bed.incarnation -= 1  # the same goal state comes again
 
 
 @pytest.mark.row("extensions", 50, 51)
@@ -386,8 +374,9 @@ def test_only_updates_make_the_journal_wait_for_the_disk(bed: Bed, monkeypatch: 
     monkeypatch.setattr(journal, "save_json", watched)
     kept = Journal(bed.system, bed.layout)
     kept.begin("incarnation:1")
-    kept.update(NAME, Update("1.0.0", "1.1.0", {}))
-    kept.save()
+    kept.begin_update(NAME, Update("1.0.0", "1.1.0", {}))
+    assert durable == [False], "its first step writes it down"
+    kept.update(NAME, Update("1.0.0", "1.1.0", {"": "0"}))
     Journal(bed.system, bed.layout).begin("incarnation:2")  # another process finds the update on disk
     kept.forget_update(NAME)
     kept.save()  # that it is over has to last, too
