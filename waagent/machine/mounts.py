@@ -13,11 +13,11 @@ Source: proc(5), mountinfo; provisioning 6.2.
 from __future__ import annotations
 
 import os
-import re
 from typing import NamedTuple
 
 from waagent.errors import CommandFailed, DiskError
 from waagent.system import System
+from waagent.system.files import unescaped
 
 LIST = "/proc/self/mounts"
 
@@ -39,7 +39,7 @@ def mounts(system: System) -> list[Mount]:
     for line in lines:
         fields = line.split()
         if len(fields) >= 4:
-            found.append(Mount(_plain(fields[0]), _plain(fields[1]), fields[2], tuple(fields[3].split(","))))
+            found.append(Mount(unescaped(fields[0]), unescaped(fields[1]), fields[2], tuple(fields[3].split(","))))
     return found
 
 
@@ -79,8 +79,3 @@ def mount(system: System, command: tuple[str, ...], device: str, directory: str,
 def free(system: System, directory: str) -> int:
     status = os.statvfs(system.path(directory))
     return status.f_bavail * status.f_frsize
-
-
-def _plain(text: str) -> str:
-    """Undo the kernel's octal escapes of blanks and backslashes."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), text)

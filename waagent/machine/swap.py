@@ -26,6 +26,7 @@ import posixpath
 from waagent.errors import CommandFailed, DiskError
 from waagent.machine import mounts, selinux
 from waagent.system import System
+from waagent.system.files import unescaped
 
 SWAPS = "/proc/swaps"
 MIB = 1024 * 1024
@@ -48,7 +49,7 @@ def active(system: System) -> list[str]:
         lines = system.read_text(SWAPS).splitlines()[1:]
     except OSError:
         return []
-    return [line.split()[0].replace("\\040", " ") for line in lines if line.split()]
+    return [unescaped(line.split()[0]) for line in lines if line.split()]
 
 
 def in_use(system: System, path: str) -> bool:

@@ -205,12 +205,19 @@ class System:
         return True
 
     def remove_tree(self, path: str) -> bool:
-        """Remove a directory and all below it; links in it are removed, never followed."""
+        """Remove a directory and all below it; links in it are removed, never followed.
+
+        Nothing goes where something is mounted in it: that is somebody else's.
+        """
         real = files.under(self.root, path, follow_last=False)
         if not os.path.lexists(real):
             return False
         if real == self.root or os.path.ismount(real):
             raise SystemRefused(f"cannot remove {path}: it is a mount point or the root", path=path)
+        mounted = files.mounted_below(real)
+        if mounted:
+            told = f"cannot remove {path}: something is mounted on {mounted}; unmount it"
+            raise SystemRefused(told, path=path)
         if not self.planning:
             with _refusal("remove", path):
                 if os.path.islink(real) or not os.path.isdir(real):

@@ -200,5 +200,25 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
+def mounted_below(directory: str) -> str:
+    """A mount point somewhere below the directory, "" where there is none (or no list of mounts, as on BSD)."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                point = unescaped(line.split(" ", 5)[4])
+                if point.startswith(f"{directory.rstrip('/')}/"):
+                    return point
+    except (OSError, IndexError):
+        return ""
+    return ""
+
+
+def unescaped(field: str) -> str:
+    """A field of the kernel's lists of mounts, without the octal numbers that stand for what would end it."""
+    for code, sign in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\043", "#"), ("\\134", "\\")):
+        field = field.replace(code, sign)
+    return field
+
+
 def mode_of(path: str) -> int:
     return stat.S_IMODE(os.lstat(path).st_mode)

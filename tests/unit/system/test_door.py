@@ -317,3 +317,21 @@ def test_an_effect_counts_even_when_the_journal_cannot_be_written(system: System
     system.path(effects.JOURNAL).mkdir()
     assert system.write("/etc/x", "1")
     assert system.read_text("/etc/x") == "1"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
+def test_a_tree_in_which_something_is_mounted_stays(tmp_path: Path) -> None:
+    """It is somebody else's, also when it is of the same file system (a bind mount)."""
+    precious, tree = tmp_path / "precious", tmp_path / "tree" / "in a way"
+    precious.mkdir()
+    tree.mkdir(parents=True)
+    (precious / "thesis").write_text("two years")
+    program = "import sys; from waagent.system import System; System('/', journalling=False).remove_tree(sys.argv[1])"
+    ran = subprocess.run(
+        ["unshare", "--mount", "sh", "-euc", 'mount --bind "$1" "$2"; shift 2; exec "$@"', "sh", precious, tree,
+         sys.executable, "-c", program, tmp_path / "tree"],
+        cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True,
+    )  # fmt: skip
+    assert f"something is mounted on {tree}; unmount it" in ran.stderr
+    assert (precious / "thesis").read_text() == "two years"
+    assert System("/", journalling=False).remove_tree(str(tmp_path / "tree"))
