@@ -4,7 +4,7 @@
                                     "iso9660" alone
     blank(path, size)               nothing on it
     platform(path, size)            as the platform delivers a resource disk: MBR, one NTFS partition, its warning;
-                                    files and label make of it what an owner has used, or brought along
+                                    files make of it one that an owner has used
     large(path, size)               as it delivers one above 2 TiB: GPT, a reserved partition, one with NTFS
     data(path, size, files)         an owner's: MBR, one ext4 partition with these files
     vmm(path)                       the disc of System Center VMM, whose installer writes /run/vmm-installer
@@ -43,10 +43,10 @@ WARNING = {"DATALOSS_WARNING_README.txt": "WARNING: THIS IS A TEMPORARY DISK.\r\
 LABEL = "Temporary Storage"
 
 
-def platform(path: Path, size: int, files: Mapping[str, str] = WARNING, label: str = LABEL) -> Path:
+def platform(path: Path, size: int, files: Mapping[str, str] = WARNING) -> Path:
     blank(path, size)
     _partition(path, "7")
-    _put(path, _ntfs(path, size - START, files, label))
+    _put(path, _ntfs(path, size - START, files))
     return path
 
 
@@ -56,7 +56,7 @@ def large(path: Path, size: int, files: Mapping[str, str] = WARNING) -> Path:
     layout = f"label: gpt\nsize=16MiB, type={reserved}\ntype={basic}\n"
     _run("sfdisk", "--quiet", str(path), stdin=layout)
     start = START + 16 * MIB
-    _put(path, _ntfs(path, size - start - MIB, files, LABEL), start)
+    _put(path, _ntfs(path, size - start - MIB, files), start)
     return path
 
 
@@ -89,9 +89,9 @@ def unknown(path: Path, size: int) -> Path:
     return path
 
 
-def _ntfs(path: Path, size: int, files: Mapping[str, str], label: str) -> Path:
+def _ntfs(path: Path, size: int, files: Mapping[str, str]) -> Path:
     part, file = blank(path.with_suffix(".part"), size), path.with_suffix(".txt")
-    _run("mkntfs", "--quiet", "--fast", "--force", "--label", label, str(part))
+    _run("mkntfs", "--quiet", "--fast", "--force", "--label", LABEL, str(part))
     for name, content in files.items():
         file.write_text(content, encoding="utf-8")
         _run("ntfscp", "--quiet", str(part), str(file), name)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import uuid
+import zlib
 from pathlib import Path
 from typing import Optional, Union
 
@@ -177,8 +178,8 @@ class VirtualMachine(Verbs):
         self._asked("blockdev-add", driver="file", filename=str(path), **{"node-name": file})
         self._asked("blockdev-add", driver="raw", file=file, **{"node-name": raw})
         self._asked("blockdev-add", driver="throttle", file=raw, **{"node-name": node, "throttle-group": group})
-        self._asked("device_add", driver="scsi-hd", id=node, drive=node, bus=bus, lun=unit, serial=path.name,
-                    vendor="Msft", product="Virtual Disk")  # fmt: skip
+        self._asked("device_add", driver="scsi-hd", id=node, drive=node, bus=bus, lun=unit,
+                    wwn=_number(path), vendor="Msft", product="Virtual Disk")  # fmt: skip
 
     def slow(self, speed: int) -> None:
         self._asked("qom-set", path=f"/objects/speed{self._attached}", property="limits", value=_limits(speed))
@@ -252,6 +253,11 @@ class VirtualMachine(Verbs):
     def _told(self) -> str:
         log = (self.home / "qemu.log").read_text(encoding="utf-8", errors="replace")
         return f"{log[-1000:]}{self.serial()[-3000:]}"
+
+
+def _number(path: Path) -> int:
+    """The world wide name of a disk is its own wherever it is plugged in: it follows the disk's file."""
+    return 0x5000C500_00000000 | zlib.crc32(path.name.encode())
 
 
 def _limits(speed: int) -> dict[str, int]:

@@ -22,8 +22,7 @@ from bed import cache, tree
 from bed.cache import say
 
 SUITE = "bookworm"
-PACKAGES = ("linux-image-cloud-amd64", "xfsprogs", "btrfs-progs", "cryptsetup-bin", "grub2-common",
-            "ntfs-3g", "mdadm", "dosfstools")  # fmt: skip
+PACKAGES = ("linux-image-cloud-amd64", "xfsprogs", "btrfs-progs", "cryptsetup-bin", "grub2-common", "mdadm")
 SIZE = "3G"
 IN_VM = Path(__file__).resolve().parent / "in_vm"
 PLACES = {
