@@ -17,6 +17,7 @@ import os
 from waagent import __version__
 from waagent.errors import FabricError, FabricRejected, FabricUnreachable
 from waagent.extensions import report
+from waagent.extensions.layout import SPARE
 from waagent.fabric import blobs, cache, local_copy, session, status
 from waagent.module import Context, Module, Outcome, changed, skipped
 from waagent.system.effects import Effect
@@ -44,7 +45,7 @@ def run(ctx: Context) -> Outcome:
     host = (os.uname().nodename, ctx.profile.id, ctx.profile.version)
     lib = str(ctx.system.path(ctx.lib))
     stamp = ctx.system.clock.stamp()
-    entries = report.fitted(report.handler_statuses(lib))
+    entries = report.fitted(report.handler_statuses(lib, spare=str(ctx.system.path(SPARE))))
     payload = status.document(
         stamp,
         __version__,

@@ -617,7 +617,7 @@ def test_126_a_handler_fills_the_disk(scene: Scene, small_disk: None) -> None:
     assert scene.state(name) == "Installed"
     told = scene.machine.reports.extension(name)
     assert told is not None
-    assert told["status"] == "NotReady"
+    assert told["status"] == "NotReady" and "No space left on device" in told["formattedMessage"]["message"]
     log = scene.guest.read("/var/log/waagent.log")
     assert f"cannot write {base(name)}/config/HandlerState: No space left on device" in log
     scene.guest.succeed(f"rm {LIB}/ballast {base(name)}/fill")

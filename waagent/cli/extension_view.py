@@ -47,7 +47,8 @@ class _Machine:
         from waagent.extensions import report
 
         found: dict[str, dict[str, Any]] = {}
-        for told in report.handler_statuses(str(self.system.path(self.layout.lib))):
+        lib, spare = (str(self.system.path(path)) for path in (self.layout.lib, self.layout.spare))
+        for told in report.handler_statuses(lib, spare=spare):
             name = told["handlerName"]
             entry = found.setdefault(name, self._entry(name, told["handlerVersion"]))
             message = told.get("formattedMessage", {}).get("message") or ""

@@ -211,8 +211,11 @@ def write_status(
     denied: bool = False,
     multi_config: bool = False,
 ) -> None:
-    """Keep the last status of the handler. `denied`: a policy or option forbids it, so heartbeats do not count."""
-    make_folders(system, layout, name, version)
+    """Keep the last status of the handler. `denied`: a policy or option forbids it, so heartbeats do not count.
+
+    Where the disk has no room for it, it is kept in memory, so that the platform hears of it all the same. Raises
+    SystemRefused then, too.
+    """
     document = {
         "name": name,
         "version": version,
@@ -223,7 +226,15 @@ def write_status(
         "extension_status": None,
         "denied": denied,
     }
-    system.write(layout.handler_status(name, version), json.dumps(document), mode=0o600)
+    text, spare, quiet = json.dumps(document), layout.spare_status(name, version), system.quietly()
+    try:
+        make_folders(system, layout, name, version)
+        system.write(layout.handler_status(name, version), text, mode=0o600)
+    except SystemRefused:
+        quiet.make_directory(layout.spare, 0o700)
+        quiet.write(spare, text, mode=0o600)
+        raise
+    quiet.remove(spare)
 
 
 def write_error_status(

@@ -7,6 +7,7 @@
     LIB/NAME__VER.zip             the package, while it is unpacked or when an image brought it
     LIB/extensions/               the engine's own: journal.json  processed.json  current.json  downloads.json
                                   ours.json  running/
+    SPARE/NAME-VER.HandlerStatus  in memory: what config/ had no room for
     LOG/NAME/                     CommandExecution.log  CommandExecution_Alpha.log  events/
 
 Source: extensions 1.1, 2.1.
@@ -20,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
-LIB, LOGS = "/var/lib/waagent", "/var/log/azure"
+LIB, LOGS, SPARE = "/var/lib/waagent", "/var/log/azure", "/run/waagent/extensions"
 
 _HANDLER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 _VERSION = re.compile(r"\d+(\.\d+)*(\.?(alpha|beta|rc)\d*)?")
@@ -29,12 +30,12 @@ AGENT = "WALinuxAgent"  # packages of the agent itself lie in LIB under this nam
 
 
 class Layout:
-    """The two roots, and every path below them."""
+    """The three roots, and every path below them."""
 
-    __slots__ = ("lib", "logs")
+    __slots__ = ("lib", "logs", "spare")
 
-    def __init__(self, lib: str = LIB, logs: str = LOGS) -> None:
-        self.lib, self.logs = lib.rstrip("/"), logs.rstrip("/")
+    def __init__(self, lib: str = LIB, logs: str = LOGS, spare: str = SPARE) -> None:
+        self.lib, self.logs, self.spare = lib.rstrip("/"), logs.rstrip("/"), spare.rstrip("/")
 
     def base(self, name: str, version: str) -> str:
         return f"{self.lib}/{name}-{version}"
@@ -85,6 +86,10 @@ class Layout:
 
     def handler_status(self, name: str, version: str) -> str:
         return f"{self.config(name, version)}/HandlerStatus"
+
+    def spare_status(self, name: str, version: str) -> str:
+        """The status that could not be written to its place: it counts while it is there."""
+        return f"{self.spare}/{name}-{version}.HandlerStatus"
 
     def settings_file(self, name: str, version: str, instance: str, sequence: int) -> str:
         return f"{self.config(name, version)}/{instance + '.' if instance else ''}{sequence}.settings"

@@ -112,7 +112,7 @@ class Bench:
         begun and over are called when a command begins and when it is over.
         """
         self.system, self.folder, self._openssl = system.quietly(), folder, openssl
-        self.layout = layout.Layout(f"{folder}/lib", f"{folder}/log")
+        self.layout = layout.Layout(f"{folder}/lib", f"{folder}/log", f"{folder}/spare")
         for directory, mode in ((self.layout.lib, 0o711), (self.layout.logs, 0o755)):
             self.system.make_directory(directory, mode)
         self._begun, self._over = begun, over
@@ -240,7 +240,8 @@ class Bench:
     # -- looking ---------------------------------------------------------------------------------------------
 
     def status(self, now: float | None = None) -> list[dict[str, Any]]:
-        return report.handler_statuses(str(self.system.path(self.layout.lib)), now)
+        lib, spare = (str(self.system.path(path)) for path in (self.layout.lib, self.layout.spare))
+        return report.handler_statuses(lib, now, spare)
 
     def await_status(self, seconds: float) -> list[dict[str, Any]]:
         """The same, once every extension says success or error; at the latest after so many seconds."""

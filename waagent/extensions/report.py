@@ -1,8 +1,8 @@
 """The extensions' part of the status report, from what is on disk: whoever asks, whenever. LEAN.
 
-    handler_statuses(lib)     -> list, handlerAggregateStatus
-    goal_state_outcome(lib)   -> GoalStateOutcome or None, for vmArtifactsAggregateStatus
-    fitted(entries)           -> the entries cut down so that a report of them has at most 1 MiB, sub-statuses first
+    handler_statuses(lib, now, spare)   -> list, handlerAggregateStatus
+    goal_state_outcome(lib)             -> GoalStateOutcome or None, for vmArtifactsAggregateStatus
+    fitted(entries)                     -> the entries, cut down so that a report of them has at most 1 MiB
 
 fabric/status.py makes the document of it.
 
@@ -14,7 +14,7 @@ LIB/extensions/current.json says which handlers the goal state names, at which v
     {"handlers": [{"name", "version", "state", "multi_config", "settings": [{"instance", "sequence", "state"}]}],
      "mode": "" | "unsupported" (handlers found on disk, newest settings) | "held" (only what has a status)}
 
-One handler's bad files never hurt another's entry. Paths are of this process, so lib may lie in any root.
+One handler's bad files never hurt another's entry. Paths are of this process, so lib and spare may lie in any root.
 
 Source: extensions 4.1, 7.2, 7.7, 8.1.
 """
@@ -26,7 +26,7 @@ import os
 import time
 
 from waagent.extensions import codes, status, texts
-from waagent.extensions.layout import Layout, split
+from waagent.extensions.layout import SPARE, Layout, split
 from waagent.fabric.status import GoalStateOutcome
 from waagent.system import foreign
 
@@ -103,10 +103,10 @@ def goal_state_outcome(lib: str) -> Optional[GoalStateOutcome]:
     )
 
 
-def handler_statuses(lib: str, now: Optional[float] = None) -> list[dict[str, Any]]:
+def handler_statuses(lib: str, now: Optional[float] = None, spare: str = SPARE) -> list[dict[str, Any]]:
     """One element for each handler, or for each instance of a multi-config handler."""
     now = time.time() if now is None else now
-    layout = Layout(lib)
+    layout = Layout(lib, spare=spare)
     current = _read(layout.current)
     mode = current.get("mode", "")
     handlers = _on_disk(layout) if mode == "unsupported" else current.get("handlers")
@@ -163,7 +163,9 @@ def _wrap(inner: dict[str, Any], sequence: int, instance: str, now: float) -> di
 
 def _stored(layout: Layout, name: str, version: str) -> Optional[dict[str, Any]]:
     """The last handler status the agent decided on; one that cannot be read is told as such."""
-    path = layout.handler_status(name, version)
+    path = layout.spare_status(name, version)
+    if not os.path.exists(path):
+        path = layout.handler_status(name, version)
     try:
         fields = status.loads(foreign.read(path, FILE_LIMIT)[0].decode("utf-8"))
         code, state = fields.get("code", 0), fields["status"]

@@ -493,3 +493,4 @@ def remove_version(system: System, layout: Layout, name: str, version: str) -> N
                 raise
             system.clock.sleep(0.2)
     system.remove(layout.package(name, version))
+    system.quietly().remove(layout.spare_status(name, version))

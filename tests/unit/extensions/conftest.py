@@ -47,7 +47,7 @@ class Bed:
         self.folder = folder
         self.record = folder / "record"
         self.system = System("/", journalling=False)
-        self.layout = Layout(str(folder / "lib"), str(folder / "log"))
+        self.layout = Layout(str(folder / "lib"), str(folder / "log"), str(folder / "spare"))
         os.makedirs(self.layout.lib, 0o711, exist_ok=True)
         self.published: dict[str, dict[str, bytes]] = {}
         self.unreachable: set[str] = set()  # handlers whose manifest cannot be fetched
@@ -139,7 +139,7 @@ class Bed:
         return path.read_text() if path.exists() else ""
 
     def entries(self) -> list[dict[str, Any]]:
-        return report.handler_statuses(self.layout.lib, time.time() + 60)
+        return report.handler_statuses(self.layout.lib, time.time() + 60, self.layout.spare)
 
     def entry(self, name: str) -> dict[str, Any]:
         (found,) = [entry for entry in self.entries() if entry["handlerName"] == name]

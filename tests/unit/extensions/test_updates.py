@@ -325,7 +325,7 @@ def test_126_a_full_disk_fails_the_operation_and_keeps_what_was_written(
     write = files.write_atomic
 
     def full(path: str, content: bytes, mode: int, owner: tuple[int, int] | None, **more: Any) -> None:
-        if NAME in path and path.endswith(("HandlerState", "HandlerStatus")):
+        if path.startswith(f"{bed.layout.lib}/{NAME}") and path.endswith(("HandlerState", "HandlerStatus")):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content, mode, owner, **more)
 
@@ -334,10 +334,13 @@ def test_126_a_full_disk_fails_the_operation_and_keeps_what_was_written(
     assert [fate.result for fate in summary.failed] == ["failed"]
     assert "No space left" in summary.failed[0].message
     assert bed.state(NAME, "1.0.0") == "Enabled"
+    told = bed.entry(NAME)
+    assert told["status"] == "NotReady" and "No space left" in told["formattedMessage"]["message"]
     assert bed.entry(other)["status"] == "Ready"
     monkeypatch.undo()
     bed.process(single(NAME, state="uninstall"), single(other))
-    assert not bed.base(NAME, "1.0.0").exists()
+    assert not bed.base(NAME, "1.0.0").exists() and not os.listdir(bed.layout.spare)
+    assert [entry["handlerName"] for entry in bed.entries()] == [other]
 
 
 def test_a_journal_that_cannot_be_written_starts_no_command(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
