@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from tests.modules.scratch import BOOT, EXT4, MKFS, MOUNT, NTFS, POINT, RETYPE, TABLE
+from tests.ntfs_volume import volume
 from waagent import config as configuration
 from waagent.distro import detect
 from waagent.distro.profile import DistroProfile, resolve
@@ -114,3 +116,35 @@ def put(tmp_path: Path) -> Callable[..., Path]:
         return real
 
     return write
+
+
+@pytest.fixture
+def disk(ctx, script, put, program):
+    """A generation-2 resource disk /dev/sdb with one partition; changes of it are what the programs would do."""
+    program("blkid", "mkfs.ext4", "sfdisk", "blockdev")
+    base = "/sys/bus/vmbus/devices/x"
+    put(f"{base}/device_id", "{f8b3781a-1e82-4818-a1c3-63d806ec15bb}\n")
+    put(f"{base}/host0/target0:0:0/0:0:0:1/block/sdb/size")
+    put("/sys/block/sdb/size", "41943040")
+    put("/sys/block/sdb/device/wwid", "naa.60022480\n")
+    put("/dev/sdb", b"\0" * 1024)
+    put("/proc/self/mounts", "/dev/sda1 / ext4 rw 0 0\n")
+    put(BOOT, "boot 1\n")
+
+    def holds(partition: str, table: str = "dos", content: bytes = b"x" * 1024) -> None:
+        put("/sys/block/sdb/sdb1/size")
+        put("/dev/sdb1", volume() if "=ntfs" in partition else content)
+        script.on("blkid", "-p", "-o", "export", "/dev/sdb", stdout=f"PTTYPE={table}\n")
+        script.on("blkid", "-p", "-o", "export", "/dev/sdb1", status=0 if partition else 2, stdout=partition)
+
+    def mounted(device: str = "/dev/sdb1", point: str = POINT, kind: str = "ext4") -> None:
+        put("/proc/self/mounts", f"/dev/sda1 / ext4 rw 0 0\n{device} {point} {kind} rw 0 0\n")
+
+    script.on(*MKFS, effect=lambda: holds(EXT4))
+    script.on(*MOUNT, effect=mounted)
+    script.on(*RETYPE)
+    script.on(*TABLE, effect=lambda: holds("PART_ENTRY_UUID=12-01\n"))
+    script.on("blockdev", "--rereadpt", "/dev/sdb")
+    holds(NTFS)
+    holds.mounted = mounted
+    return holds
