@@ -187,6 +187,19 @@ class Scene:
 
     # -- within ----------------------------------------------------------------------------------------------
 
+    def put(self, path: str, content: bytes) -> None:
+        """A file of root's alone in the guest."""
+        self.guest.write(path, content, 0o600)
+
+    def fetched(self, name: str) -> list[str]:
+        """The requests for the handler's packages so far, each with the service it went to."""
+        found = []
+        for one in self.simulator.requests:
+            place = one.headers.get("x-ms-artifact-location", one.target)
+            if f"/{name}__" in place:
+                found.append(one.service)
+        return found
+
     def _lines(self) -> list[tuple[float, str]]:
         text = self.guest.run(["cat", f"{NOTES}/ran"]).out
         return [(float(line.split()[0]), line.partition(" ")[2]) for line in text.splitlines()]
