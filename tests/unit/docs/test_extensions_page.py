@@ -1,4 +1,4 @@
-"""What docs/extensions.md shows can be typed: its commands, its policy, its hook."""
+"""What docs/extensions.md shows can be typed: its commands, its smallest package, its policy, its hook."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import re
 import shlex
 import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from waagent.extensions import policy
 
 PAGE = (TOP / "docs/extensions.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^waagent extensions ([^#\n]+)", PAGE, re.MULTILINE)
+JSON = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 HOOK = re.findall(r"```sh\n(#!/bin/sh\n.*?)```", PAGE, re.DOTALL)
 
 
@@ -37,8 +40,28 @@ def test_the_options_of_a_run_are_all_told() -> None:
     assert [word for word in sorted(options - {"--help", "--lines"}) if f"{word} " not in PAGE and f"{word}`" not in PAGE] == []
 
 
+def test_the_smallest_package_is_one(tmp_path: Path) -> None:
+    """With a program that does what the page says: the status of the page, under another name first."""
+    manifest, status = (next(text for text in JSON if mark in text) for mark in ("installCommand", "formattedMessage"))
+    program = (
+        '#!/bin/sh\n[ "$1" = enable ] || exit 0\ngrep -q publicSettings "config/$ConfigSequenceNumber.settings" || exit 3\n'
+        'cp status.json status/new && mv status/new "status/$ConfigSequenceNumber.status"\n'
+    )
+    with zipfile.ZipFile(tmp_path / "Contoso.Tools.DiskWatch-3.4.0.zip", "w") as package:
+        for name, content in (("HandlerManifest.json", manifest), ("run.sh", program), ("status.json", status)):
+            package.writestr(name, content)
+    (tmp_path / "public.json").write_text("{}")
+    ran = subprocess.run(
+        [sys.executable, "-m", "waagent.cli", "extensions", "run", tmp_path / "Contoso.Tools.DiskWatch-3.4.0.zip",
+         "--settings", tmp_path / "public.json", "--in", tmp_path],
+        cwd=TOP, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "extension: success, code 0: watching 3 disks" in ran.stdout
+
+
 def test_the_policy_is_one() -> None:
-    (text,) = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
+    (text,) = [text for text in JSON if "policyVersion" in text]
     found = policy.parse(text, "/etc/waagent_policy.json")
     names = ("Contoso.Tools.DiskWatch", "Contoso.Tools.DiskWipe", "Fabrikam.Tools.Probe", "Contoso.Other")
     assert [found.allows(name) for name in names] == [True, False, False, False]
