@@ -1,6 +1,7 @@
 """The extensions' part of the status report, from what is on disk: whoever asks, whenever. LEAN.
 
     handler_statuses(lib, now, spare)   -> list, handlerAggregateStatus
+    processed(lib)                      -> (identity, start of the agent) of the goal state that is done
     goal_state_outcome(lib)             -> GoalStateOutcome or None, for vmArtifactsAggregateStatus
     fitted(entries)                     -> the entries, cut down so that a report of them has at most 1 MiB
 
@@ -88,6 +89,12 @@ def _shorten(fields: dict[str, Any], length: int) -> None:
 
 def _size(value: Any) -> int:
     return len(json.dumps(value))
+
+
+def processed(lib: str) -> tuple[str, str]:
+    """Identity of the goal state that was processed to its end, and in which start of the agent; "" for none."""
+    fields = _read(Layout(lib).processed)
+    return str(fields.get("identity", "")), str(fields.get("agent", ""))
 
 
 def goal_state_outcome(lib: str) -> Optional[GoalStateOutcome]:
