@@ -45,8 +45,8 @@ class Stage:
         file = self.folder / "starts"
         return file.read_text().splitlines() if file.exists() else []
 
-    def completes(self, event: str = "goal-state") -> None:
-        (self.run / f"status.{event}.json").write_text(json.dumps({"stages": {"periodic": {"state": "done"}}}))
+    def completes(self, event: str = "goal-state", state: str = "done") -> None:
+        (self.run / f"status.{event}.json").write_text(json.dumps({"stages": {"periodic": {"state": state}}}))
 
     def wait_for_starts(self, count: int) -> None:
         deadline = time.monotonic() + 5
@@ -190,6 +190,51 @@ def test_a_worker_that_settles_nothing_is_started_again_only_later(
     watcher.turn()
     stage.wait_for_starts(2)
     assert watcher._wait == 12.0
+
+
+@pytest.mark.parametrize("way", ["incarnation", "etag"])
+def test_a_worker_that_failed_is_followed_by_others_until_the_extensions_are_through(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator, way: str
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm, status_blob=_status_blob(vm, fabric))
+    stage.completes(state="failed")
+    processed = lib / "extensions/processed.json"
+    processed.parent.mkdir()
+    pauses = []
+    for count, identity in enumerate((None, "", "incarnation:0"), 2):
+        if identity is not None:
+            processed.write_text(json.dumps({"identity": identity}))
+        watcher.turn()
+        watcher.turn()
+        pauses.append(watcher._wait)
+        stage.wait_for_starts(count)
+        watcher._start_after = 0.0
+    assert pauses == [6.0, 12.0, 24.0]
+    identity = f"{way}:{vm.incarnation if way == 'incarnation' else vm.etag}"
+    processed.write_text(json.dumps({"identity": identity}))
+    for _ in range(3):
+        watcher.turn()
+    time.sleep(0.2)
+    assert (len(stage.starts), watcher._wait) == (4, 0.0)
+    processed.write_text(json.dumps({"identity": identity, "agent": "of an earlier start"}))
+    watcher.turn()
+    stage.wait_for_starts(5)
+
+
+def test_a_worker_that_failed_at_something_else_is_followed_by_none(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine
+) -> None:
+    watcher.turn()
+    stage.wait_for_starts(1)
+    settle(watcher, lib, stage, vm)  # no goal state of extensions
+    stage.completes(state="failed")
+    for _ in range(3):
+        watcher.turn()
+        watcher._start_after = 0.0
+    time.sleep(0.2)
+    assert len(stage.starts) == 1
 
 
 def test_a_worker_at_work_is_not_joined_by_another(watcher: Watcher, stage: Stage) -> None:
@@ -338,6 +383,7 @@ from waagent.watcher import main, settings, worker
 
 class Idle:
     busy, completed, start = (lambda self: False), (lambda self: True), (lambda self: None)
+    end = lambda self: "done"
 
 words = {name: getattr(settings.DEFAULTS, name) for name in settings.Settings.__slots__}
 watcher = main.Watcher(settings.Settings(**{**words, "lib": sys.argv[2]}), start=lambda event: Idle())

@@ -6,8 +6,8 @@ Every decision is made from the disk as it is just then, so whatever killed an e
 from there: turns that are done are not repeated within a goal state and boot, a command that still runs is waited
 for, one that ended meanwhile is settled with its real exit code, an update continues at its next step.
 
-A failing handler fails alone: its status tells why, and the next pair is taken. Only dependencies spread: when a
-pair that others wait for fails, everything later in the order is skipped.
+A failing handler fails alone, whatever it fails with (boundary.py): its status tells why, and the next pair is
+taken. Only dependencies spread: when a pair that others wait for fails, everything later in the order is skipped.
 
 With Rules.parallel above 1 the handlers of one level run side by side, that many at most, each in a thread; what
 belongs to one handler (its instances) still runs one after the other. Then a failure skips the levels above, not
@@ -30,6 +30,7 @@ from waagent.errors import ExtensionError, WaagentError
 from waagent.extensions import codes, commands, ours, packages, plan, status
 from waagent.extensions import handler as handlers
 from waagent.extensions.ahead import Ahead
+from waagent.extensions.boundary import of_handler
 from waagent.extensions.commands import Command, Running
 from waagent.extensions.downloads import Sparing
 from waagent.extensions.journal import Interrupted, Journal, agent_start, boot_id, read_json
@@ -113,9 +114,10 @@ class Engine:
             return Summary("held")
         try:
             return self._process(desired, only)
-        except WaagentError as error:
-            # Not marked as done, so that it is taken up again; but the platform is told.
-            trouble: dict[str, object] = {"status": "Failed", "code": codes.UNKNOWN, "message": error.message}
+        except Exception as error:
+            # Told to the platform and raised again. Not marked as done, so the watcher starts a worker once more.
+            told = error.message if isinstance(error, WaagentError) else f"{type(error).__name__}: {error}"
+            trouble: dict[str, object] = {"status": "Failed", "code": codes.UNKNOWN, "message": told}
             self._verdicts.write(partial(self._verdicts.record, desired, trouble, done=False))
             raise
 
@@ -123,7 +125,7 @@ class Engine:
         found = self._journal.interrupted()  # of this boot: begin() makes it the journal's
         other = self._journal.begin(desired.identity)
         self._resume(desired, found, same=not other)
-        self._steps.notes += packages.sweep(self._system, self._layout)
+        self._verdicts.write(self._sweep)
         refusals = self._rules.refusals(desired)
         self._shown = self._as_shown(desired) if only else desired.handlers
         self._verdicts.show(self._shown, "")
@@ -140,6 +142,9 @@ class Engine:
         self._journal.finish()
         fates = tuple(fate for _, fate in fared)
         return Summary("processed", fates, (*self._steps.notes, *self._journal.troubles))
+
+    def _sweep(self) -> None:
+        self._steps.notes += packages.sweep(self._system, self._layout)
 
     def _as_shown(self, desired: Desired) -> tuple[Handler, ...]:
         """The handlers at the versions that were settled when all of them had their turns."""
@@ -162,21 +167,24 @@ class Engine:
         self, desired: Desired, pair_id: str, operation: Operation, command: Command, running: Running
     ) -> tuple[str, str, str]:
         """The pair's id and how its turn has ended with this command: result and message, "" when it goes on."""
-        ended = commands.attach(self._system, self._layout, command, running)
         # An instance may be gone that had the turn in which its handler was updated: then another one's will do.
         pairs = [one for one in plan.pairs(desired) if one.handler.name == operation.handler]
         pair = next((one for one in pairs if one.id == pair_id), pairs[0] if pairs else None)
-        if ended is None or pair is None:
-            return pair_id, "", ""
+        what = f"settling {operation.verb} of {operation.handler}"
         try:
-            self._steps.settle(pair, operation, command, ended)
+            with of_handler(operation.handler, what, self._steps.notes):
+                ended = commands.attach(self._system, self._layout, command, running)
+                if ended is None or pair is None:
+                    return pair_id, "", ""
+                try:
+                    self._steps.settle(pair, operation, command, ended)
+                finally:
+                    self._steps.finished(operation, ended, ended.seconds)
         except ExtensionError as error:
-            self._journal.forget_update(pair.handler.name)
-            if pair.id == pair_id:
+            self._journal.forget_update(operation.handler)
+            if pair is not None and pair.id == pair_id:
                 self._verdicts.fail(pair, operation, error)
             return pair_id, "failed", error.message
-        finally:
-            self._steps.finished(operation, ended, ended.seconds)
         if operation.verb != "enable":
             return pair_id, "", ""
         self._journal.forget_update(pair.handler.name)
@@ -235,7 +243,8 @@ class Engine:
     def _settled_or_not(self, pair: Pair, ahead: Ahead) -> Pair:
         """For a turn that an earlier process has finished: its version, if that can still be told."""
         try:
-            return self._settled(pair, ahead)
+            with of_handler(pair.handler.name, f"settling the version of {pair.label}", self._steps.notes):
+                return self._settled(pair, ahead)
         except ExtensionError:
             return pair
 
@@ -302,11 +311,12 @@ class Engine:
         """The pair at its settled version, and how it fared."""
         operation: Operation | None = None
         try:
-            pair = self._settled(pair, ahead)
-            observed = observe(self._system, self._layout, self._journal.updates)
-            operations = plan.turn(pair, observed, self._steps.signatures.requires(pair.handler.name))
-            for operation in operations:
-                self._steps.perform(pair, operation)
+            with of_handler(pair.handler.name, f"the turn of {pair.label}", self._steps.notes):
+                pair = self._settled(pair, ahead)
+                observed = observe(self._system, self._layout, self._journal.updates)
+                operations = plan.turn(pair, observed, self._steps.signatures.requires(pair.handler.name))
+                for operation in operations:
+                    self._steps.perform(pair, operation)
         except ExtensionError as error:
             self._journal.forget_update(pair.handler.name)
             self._verdicts.fail(pair, operation, error)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 from waagent.errors import ExtensionError, SystemRefused
 from waagent.extensions import codes
 from waagent.extensions.layout import Layout
-from waagent.system import Effect, System
+from waagent.system import Effect, System, foreign
 
 NOT_INSTALLED, INSTALLED, ENABLED, FAILED_UPGRADE = "NotInstalled", "Installed", "Enabled", "FailedUpgrade"
 READY, NOT_READY = "Ready", "NotReady"
@@ -76,7 +77,7 @@ class HandlerManifest:
 def parse_manifest(text: str, handler: str) -> HandlerManifest:
     """Element 0 of HandlerManifest.json. Raises ExtensionError(1003)."""
     try:
-        document = json.loads(text.lstrip("\ufeff"))
+        document = foreign.loads(text.lstrip("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise _unusable(handler, f"is not JSON ({error})") from error
     if not isinstance(document, list) or not document or not isinstance(document[0], dict):
@@ -105,7 +106,8 @@ def _lenient(value: Any) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 else None
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value <= sys.float_info.max else None
 
 
 def _quotas(limits: Any) -> Quotas:
@@ -165,7 +167,11 @@ def instances(system: System, layout: Layout, name: str, version: str) -> dict[s
     """The multi-config instances that have a state on disk, and whether they are enabled."""
     found = {}
     folder = layout.config(name, version)
-    for file in system.listing(folder):
+    try:
+        files = system.listing(folder)
+    except OSError:  # the handler has put something else in its place
+        return {}
+    for file in files:
         instance, _, last = file.rpartition(".")
         if last == "HandlerState" and instance:
             try:
@@ -213,8 +219,8 @@ def write_status(
 ) -> None:
     """Keep the last status of the handler. `denied`: a policy or option forbids it, so heartbeats do not count.
 
-    Where the disk has no room for it, it is kept in memory, so that the platform hears of it all the same. Raises
-    SystemRefused then, too.
+    Where the disk has no room for it, or something else lies in its place, it is kept in memory, so that the
+    platform hears of it all the same. Raises SystemRefused or OSError then, too.
     """
     document = {
         "name": name,
@@ -230,7 +236,7 @@ def write_status(
     try:
         make_folders(system, layout, name, version)
         system.write(layout.handler_status(name, version), text, mode=0o600)
-    except SystemRefused:
+    except (SystemRefused, OSError):
         quiet.make_directory(layout.spare, 0o700)
         quiet.write(spare, text, mode=0o600)
         raise
@@ -272,7 +278,7 @@ def withdraw_error_status(
     """Remove a status file that the agent wrote earlier: what is about to run has not failed yet."""
     path = layout.status_file(name, version, instance, sequence)
     try:
-        document = json.loads(system.read_foreign(path, MANIFEST_LIMIT))
+        document = foreign.loads(system.read_foreign(path, MANIFEST_LIMIT).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return
     first = document[0] if isinstance(document, list) and document else None

@@ -24,6 +24,7 @@ used by several threads at once.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -69,7 +70,7 @@ class Journal:
         fields = read_json(system, layout.journal)
         self.identity = str(fields.get("identity", ""))
         self.boot = str(fields.get("boot", ""))
-        self.began = float(fields.get("began") or 0.0)
+        self.began = _seconds(fields.get("began"))
         self.turns: dict[str, tuple[str, str]] = {}
         self.updates: dict[str, Update] = {}
         self._operations: dict[str, dict[str, Any]] = {}
@@ -188,6 +189,12 @@ def save_json(system: System, layout: Layout, path: str, document: object, *, du
     if not quiet.is_directory(layout.own):
         quiet.make_directory(layout.own, 0o700)
     quiet.write(path, json.dumps(document), mode=0o600, durable=durable)
+
+
+def _seconds(value: Any) -> float:
+    """0.0 for what is no time: then the goal state begins afresh."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and 0 < value <= sys.float_info.max else 0.0
 
 
 def _items(value: object) -> list[tuple[str, Any]]:

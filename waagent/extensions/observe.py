@@ -3,6 +3,7 @@
 A directory counts as a handler's when an agent has left its mark there (config/HandlerState or HandlerStatus, or
 HandlerEnvironment.json); anything else in LIB is never looked at again. Whose agent that was, ours.py knows.
 Without its manifest no command of it can run: whatever its state says, it is to be installed anew, or just removed.
+What cannot be looked at in a directory counts as absent there, and hides nothing of the other directories.
 
 Source: extensions 2.3, 4.9.
 """

@@ -1,6 +1,7 @@
 """The extensions' part of the status report, from what is on disk: whoever asks, whenever. LEAN.
 
     handler_statuses(lib, now, spare)   -> list, handlerAggregateStatus
+    processed(lib)                      -> (identity, start of the agent) of the goal state that is done
     goal_state_outcome(lib)             -> GoalStateOutcome or None, for vmArtifactsAggregateStatus
     fitted(entries)                     -> the entries, cut down so that a report of them has at most 1 MiB
 
@@ -90,6 +91,12 @@ def _size(value: Any) -> int:
     return len(json.dumps(value))
 
 
+def processed(lib: str) -> tuple[str, str]:
+    """Identity of the goal state that was processed to its end, and in which start of the agent; "" for none."""
+    fields = _read(Layout(lib).processed)
+    return str(fields.get("identity", "")), str(fields.get("agent", ""))
+
+
 def goal_state_outcome(lib: str) -> Optional[GoalStateOutcome]:
     """How the goal state as a whole was processed; None before the first one was."""
     aggregate = _read(Layout(lib).processed).get("aggregate")
@@ -109,12 +116,14 @@ def handler_statuses(lib: str, now: Optional[float] = None, spare: str = SPARE) 
     layout = Layout(lib, spare=spare)
     current = _read(layout.current)
     mode = current.get("mode", "")
-    handlers = _on_disk(layout) if mode == "unsupported" else current.get("handlers")
+    as_found = mode == "unsupported"
+    handlers = _on_disk(layout) if as_found else current.get("handlers")
     found: list[dict[str, Any]] = []
     for handler in handlers if isinstance(handlers, list) else ():
         try:
-            found.extend(_entries(layout, handler, mode == "held", now))
-        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            shown = _described(layout, handler) if as_found else handler
+            found.extend(_entries(layout, shown, mode == "held", now) if shown is not None else ())
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, OSError, RecursionError) as error:
             name = handler.get("name") if isinstance(handler, dict) else None
             if isinstance(name, str):
                 message = f"the agent cannot tell its status: {error!r}"
@@ -167,7 +176,7 @@ def _stored(layout: Layout, name: str, version: str) -> Optional[dict[str, Any]]
     if not os.path.exists(path):
         path = layout.handler_status(name, version)
     try:
-        fields = status.loads(foreign.read(path, FILE_LIMIT)[0].decode("utf-8"))
+        fields = foreign.loads(foreign.read(path, FILE_LIMIT)[0].decode("utf-8"))
         code, state = fields.get("code", 0), fields["status"]
         if state not in status.HANDLER_STATES:
             raise ValueError(f"its status is {json.dumps(state)[:80]}")
@@ -190,7 +199,7 @@ def _apply_heartbeat(
     """Let the handler's own sign of life replace the status, if its manifest promises one."""
     try:
         text = foreign.read(layout.manifest(name, version), FILE_LIMIT)[0].decode("utf-8-sig")
-        body = status.loads(text)[0]["handlerManifest"]
+        body = foreign.loads(text)[0]["handlerManifest"]
         promised = body.get("reportHeartbeat")
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return
@@ -215,38 +224,36 @@ def _apply_heartbeat(
 
 
 def _on_disk(layout: Layout) -> list[dict[str, Any]]:
-    """Every handler found on disk with a status, as current.json would describe it (extensions 4.1)."""
-    found = []
+    """Name and version of every handler found on disk with a status (extensions 4.1)."""
     try:
         directories = sorted(os.listdir(layout.lib))
     except OSError:
         return []
-    for directory in directories:
-        parts = split(directory)
-        if parts is None or not os.path.exists(layout.handler_status(*parts)):
-            continue
-        name, version = parts
-        settings = []
-        config = layout.config(name, version)
-        try:
-            files = os.listdir(config)
-        except OSError:  # removed this very moment
-            continue
-        instances = sorted(file[: -len(".HandlerState")] for file in files if file.endswith(".HandlerState"))
-        for instance in instances or [""]:
-            sequence = status.newest_sequence(config, instance)
-            if sequence >= 0 and not _without_settings(layout, name, version, instance, sequence):
-                settings.append({"instance": instance, "sequence": sequence, "state": "enabled"})
-        found.append(
-            {
-                "name": name,
-                "version": version,
-                "state": "enabled",
-                "multi_config": bool(instances),
-                "settings": settings,
-            }
-        )
-    return found
+    parts = [part for part in map(split, directories) if part is not None]
+    return [{"name": one[0], "version": one[1]} for one in parts if os.path.exists(layout.handler_status(*one))]
+
+
+def _described(layout: Layout, handler: dict[str, Any]) -> Optional[dict[str, Any]]:
+    """A handler found on disk, as current.json would describe it; None when it was removed this very moment."""
+    name, version = handler["name"], handler["version"]
+    settings = []
+    config = layout.config(name, version)
+    try:
+        files = os.listdir(config)
+    except FileNotFoundError:
+        return None
+    instances = sorted(file[: -len(".HandlerState")] for file in files if file.endswith(".HandlerState"))
+    for instance in instances or [""]:
+        sequence = status.newest_sequence(config, instance)
+        if sequence >= 0 and not _without_settings(layout, name, version, instance, sequence):
+            settings.append({"instance": instance, "sequence": sequence, "state": "enabled"})
+    return {
+        "name": name,
+        "version": version,
+        "state": "enabled",
+        "multi_config": bool(instances),
+        "settings": settings,
+    }
 
 
 def _without_settings(layout: Layout, name: str, version: str, instance: str, sequence: int) -> bool:

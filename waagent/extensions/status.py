@@ -10,7 +10,7 @@ What is in a file's place and is none (a named pipe, a link out of its directory
 
 Limits: a file over 131072 characters has its message, operation, time and code cut to 1024, the texts of its
 sub-statuses to 10240 each, and as many sub-statuses kept as fit into 131072 and number 1000 at most; one over 4 MiB
-is not read. A number of more than 40 digits is malformed: it would take minutes to turn into one.
+is not read. A number of more than 40 digits is malformed.
 
 Source: extensions 7.
 """
@@ -34,7 +34,6 @@ TEXT_LIMIT = 131072
 MESSAGE_LIMIT = 1024
 SUB_TEXT_LIMIT = 10240
 SUB_LIMIT = 1000
-DIGITS = 40
 FILE_LIMIT = 4 * 1024 * 1024
 HALF_WRITTEN = 10.0  # seconds
 HEARTBEAT_AGE = 600.0
@@ -85,24 +84,10 @@ def _own(name: str, status: str, code: int, message: str) -> dict[str, Any]:
     }
 
 
-def loads(text: str) -> Any:
-    """As json.loads, without numbers that take minutes to convert. Raises ValueError, RecursionError."""
-    return _DECODER.decode(text)
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
-
-
-_DECODER = json.JSONDecoder(parse_int=_integer)
-
-
 def parse(text: str, name: str) -> dict[str, Any]:
     """The status object of a status file's text. Raises Malformed."""
     try:
-        document = loads(text)
+        document = foreign.loads(text)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"it is not JSON ({error}); it begins {text[:EXCERPT]!r}") from error
     if not isinstance(document, list):
@@ -225,7 +210,7 @@ def heartbeat(path: str, now: float) -> tuple[str, str, bool]:
     if now - found.st_mtime > HEARTBEAT_AGE:
         return "Unresponsive", "", True
     try:
-        beat = loads(text)[0]["heartbeat"]
+        beat = foreign.loads(text)[0]["heartbeat"]
         status = _HEARTBEATS.get(str(beat["status"]).lower(), "NotReady")
         message = beat.get("formattedMessage")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
@@ -244,7 +229,7 @@ def newest_sequence(config: str, instance: str) -> int:
         return -1
     for file in files:
         digits = file[len(start) : -len(".settings")] if file.endswith(".settings") else ""
-        if not file.startswith(start) or not digits.isdigit():
+        if not file.startswith(start) or not (digits.isascii() and digits.isdigit()):
             continue
         try:
             written = os.stat(os.path.join(config, file)).st_mtime

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from waagent.errors import ExtensionError, SystemRefused
+from waagent.errors import ExtensionError
 from waagent.extensions import codes
 from waagent.extensions import handler as handlers
+from waagent.extensions.boundary import noted
 from waagent.extensions.journal import agent_start, boot_id, read_json, save_json
 from waagent.extensions.layout import Layout, objection
 from waagent.extensions.plan import Operation, Pair, Refusal
@@ -161,8 +162,6 @@ class Verdicts:
         )
 
     def write(self, action: Callable[[], object]) -> None:
-        """A status that cannot be written (a full disk) is noted; the other handlers go on."""
-        try:
+        """What cannot be written, for whatever reason, is noted; the other handlers go on."""
+        with noted(self._notes):
             action()
-        except SystemRefused as error:
-            self._notes.append(str(error))

@@ -1,6 +1,7 @@
 """Files that somebody else may have made: a handler's status, its sign of life, its events. Lean.
 
     content, found = read(path, limit)      found: os.stat_result of the file that was read
+    document = loads(text)                  what such a file says, if it is JSON
 
 Only a plain file is read, and it is never waited for: a pipe, a socket, a device or a directory in its place raises
 OSError at once. So does a link that leads to another directory: who may write here could have the agent read
@@ -12,12 +13,15 @@ At most `limit` bytes are read; found.st_size tells whether there are more.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Optional
+    from typing import Any, Optional
+
+DIGITS = 40
 
 _KINDS = (
     (stat.S_ISDIR, "a directory"), (stat.S_ISLNK, "a link to a link"), (stat.S_ISFIFO, "a named pipe"),
@@ -32,6 +36,20 @@ def read(path: str, limit: int, *, folder: Optional[int] = None) -> tuple[bytes,
         return os.read(descriptor, min(limit, found.st_size)), found
     finally:
         os.close(descriptor)
+
+
+def loads(text: str) -> Any:
+    """As json.loads, without numbers that take minutes to convert. Raises ValueError, RecursionError."""
+    return _DECODER.decode(text)
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer)
 
 
 def open_plain(path: str, *, folder: Optional[int] = None) -> int:

@@ -10,8 +10,9 @@ yet. wanted=False, when telemetry is switched off: the folders are emptied all t
 Collected    taken: events; dropped: reason -> how many; troubles: sentences about files
 
 Per handler and run EVENTS events are taken, newest file first; a file may have FILE_BYTES bytes, an event
-EVENT_LETTERS letters in its required values. Keys are compared without regard to case; others than the required
-ones are ignored. The handler cannot set which machine the event is from.
+EVENT_LETTERS letters in its required values; a file with a number of more than 40 digits in it is no JSON. Keys are
+compared without regard to case; others than the required ones are ignored. The handler cannot set which machine the
+event is from.
 
 Handlers may have made these folders writable for others: they are held open while they are emptied, so that a link
 put in their place leads nowhere.
@@ -147,7 +148,7 @@ class _Folder:
         at = found.st_mtime
         content, _ = foreign.read(name, FILE_BYTES, folder=self.folder)
         try:
-            listed = json.loads(content.decode("utf-8-sig"))
+            listed = foreign.loads(content.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             if abs(self.system.clock.now().timestamp() - at) < YOUNG:
                 return False

@@ -1,10 +1,11 @@
 """waagent watch: poll the goal state, start a worker on change, keep the status report fresh. Lean.
 
 One turn, every Extensions.GoalStatePeriod seconds: ask the wire server and the host plugin whether anything has
-changed; if so, or if no worker has come to its end in this boot, or this process has not started any, and none is
-at work, start one; upload the status; once a minute say whether the host's services answer. When it began is in
-/run/waagent/agent-start: the handlers of extensions are enabled once more for each start of the agent.
-A worker that ends without settling the change is started again after 6, 12, 24, … up to 300 seconds. With
+changed; if so, or if no worker has come to its end in this boot, or the last one failed before the extensions were
+through, or this process has not started any, and none is at work, start one; upload the status; once a minute say
+whether the host's services answer. When it began is in /run/waagent/agent-start: the handlers of extensions are
+enabled once more for each start of the agent.
+A worker that ends without settling the change is followed by another after 6, 12, 24, … up to 300 seconds. With
 --keep-timer (no systemd) the periodic stage is started too, when it is due; that is asked twice a minute.
 
 LIB/disable_agent switches all of this off: the process says so and ends.
@@ -20,6 +21,7 @@ import sys
 import time
 
 from waagent.errors import WaagentError
+from waagent.extensions import report
 from waagent.fabric import endpoint as endpoints
 from waagent.fabric import poll
 from waagent.system.clock import Clock
@@ -109,7 +111,7 @@ class Watcher:
         """Start a worker when one is wanted, none is at work, and it is not too soon after the last."""
         if self.worker.busy():
             return
-        if not changed and self._begun and self.worker.completed():
+        if not changed and self._begun and self._through():
             self._start_after = self._wait = 0.0
             return
         fresh = changed and not self._for_change  # no worker has tried it, so there is nothing to wait for
@@ -119,6 +121,18 @@ class Watcher:
         self._begun, self._for_change = True, changed
         self._wait = min(max(2 * self._wait, 6.0), LONGEST_WAIT)
         self._start_after = now + self._wait
+
+    def _through(self) -> bool:
+        """Whether the last worker has left nothing to do: it ended well, or what failed was not the extensions."""
+        end = self.worker.end()
+        if end != "failed":
+            return end != ""
+        if not self.known.status_blob:
+            return True  # the platform gave no goal state of extensions
+        identity, agent = report.processed(self.settings.lib)
+        # Which of the two is in force only a worker knows. What failed is written down under neither.
+        known = (f"incarnation:{self.known.incarnation}", f"etag:{self.known.etag}")
+        return identity in known and agent == _read_start(STARTED)
 
     def _report(self, now: float) -> None:
         error = self.reporter.turn(self.known, now)
@@ -219,6 +233,14 @@ def _say_when(file: str) -> None:
         os.replace(fresh, file)
     except OSError as error:
         print(f"watcher: cannot write {file}: {error.strerror}", file=sys.stderr)
+
+
+def _read_start(file: str) -> str:
+    try:
+        with open(file, encoding="ascii", errors="replace") as stream:
+            return stream.read().strip()
+    except OSError:
+        return ""
 
 
 class _Leaving(Exception):

@@ -43,12 +43,16 @@ class Worker:
 
     def completed(self) -> bool:
         """Whether one has come to its end in this boot (well or not)."""
+        return self.end() != ""
+
+    def end(self) -> str:
+        """How the last one has ended in this boot: "done", "failed", or "" when none has come to its end."""
         try:
             with open(self._status, "rb") as stream:
-                stage = json.loads(stream.read())["stages"]["periodic"]
-            return stage["state"] in ("done", "failed")
+                state = json.loads(stream.read())["stages"]["periodic"]["state"]
         except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return ""
+        return state if state in ("done", "failed") else ""
 
     def start(self) -> None:
         """Start one; it is at work a moment later."""

@@ -128,6 +128,13 @@ def test_in_a_report_about_what_is_on_disk_nothing_is_waited_for(ready: Bed) -> 
     assert [entry["handlerName"] for entry in report.handler_statuses(ready.layout.lib)] == [OTHER, NAME]
 
 
+@pytest.mark.parametrize("file", ["²3.settings", "٣.settings"])
+def test_a_settings_file_whose_number_is_none_kills_no_report(ready: Bed, file: str) -> None:
+    (Path(ready.layout.config(NAME, "1.0.0")) / file).write_text("{}")
+    ready.process(single(NAME), required_features=("Teleport",))
+    assert [entry["runtimeSettingsStatus"]["sequenceNumber"] for entry in ready.entries()] == [0, 0]
+
+
 @pytest.mark.parametrize("make", KINDS)
 def test_events_that_are_no_files_go_and_are_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     system = System(tmp_path, journalling=False)

@@ -39,6 +39,12 @@ def put(system: System, name: str, content: Any, *, age: float = 60.0, folder: s
     os.utime(path, (then, then))
 
 
+def test_a_number_that_takes_minutes_is_no_json(system: System) -> None:
+    """1000 digits do for any Python; 4 MiB of them hold up the step for minutes where there is no limit to digits."""
+    put(system, "1.json", b'{"EventPid": ' + b"7" * 1000 + b"}")
+    assert told(system).troubles == ["1.json is no JSON"]
+
+
 def told(system: System) -> Collected:
     return collect(system, LOGS, LIB).get(HANDLER, Collected())
 
