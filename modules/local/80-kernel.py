@@ -27,7 +27,7 @@ def run(ctx: Context) -> Outcome:
     disks = kernel.set_scsi_timeout(ctx.system, ctx.profile, seconds) if seconds else []
     done = [f"{seconds} s on {', '.join(disks)}"] if disks else []
     if kernel.stumbles_over_numa(ctx.system):
-        files = boot_loader.add(ctx.system, ctx.profile, (kernel.NUMA_OFF,), "numa=off")
+        files = boot_loader.add(ctx.system, ctx.profile, ctx.lib, (kernel.NUMA_OFF,), "numa=off")
         done += [f"{kernel.NUMA_OFF} in {', '.join(files)} from the next boot on"] if files else []
     if done:
         return changed("; ".join(done))

@@ -2,9 +2,12 @@
 
     the fixture disk(partition, table, content)   /dev/sdb with one partition (conftest.py)
     did(script, *argv)                            whether just this was run
+    ext4(mounted, checked)                        the beginning of a file system that was mounted or checked so often
 """
 
 from __future__ import annotations
+
+import struct
 
 POINT = "/mnt/resource"
 RECORD = "/var/lib/waagent/resource-disk.json"
@@ -20,3 +23,12 @@ EXT4 = "TYPE=ext4\nPART_ENTRY_TYPE=0x83\nPART_ENTRY_UUID=12-01\n"
 
 def did(script, *argv: str) -> bool:
     return argv in script.ran
+
+
+def ext4(mounted: int = 0, checked: int = 0) -> bytes:
+    made = 1_800_000_000
+    block = bytearray(1024)
+    struct.pack_into("<IIHHH", block, 0x2C, made + 60 if mounted else 0, made, mounted, 0xFFFF, 0xEF53)
+    struct.pack_into("<I", block, 0x40, made + checked)
+    struct.pack_into("<I", block, 0x108, made)
+    return bytes(1024) + bytes(block)

@@ -8,7 +8,21 @@ from collections.abc import Callable
 import pytest
 
 from tests.modules.conftest import load_module, settle
-from tests.modules.scratch import BOOT, EXT4, MKFS, MOUNT, NEW_ID, NTFS, POINT, RECORD, RETYPE, TABLE, UNKNOWN, did
+from tests.modules.scratch import (
+    BOOT,
+    EXT4,
+    MKFS,
+    MOUNT,
+    NEW_ID,
+    NTFS,
+    POINT,
+    RECORD,
+    RETYPE,
+    TABLE,
+    UNKNOWN,
+    did,
+    ext4,
+)
 from tests.ntfs_volume import volume
 from waagent.errors import DiskError
 
@@ -21,7 +35,7 @@ class PowerCut(BaseException):
 
 NAMED = ("mkfs.ext4", "-F", "-Uid-of-ours", "/dev/sdb1")
 OURS = EXT4 + "UUID=id-of-ours\n"
-LOOK = ("mount", "-o", "ro,nosuid,nodev,noexec", "-t", "ext4", "/dev/sdb1", "/run/waagent/resource-disk")
+BAD = {"status": 32, "stderr": "mount: bad superblock"}
 
 
 @pytest.fixture
@@ -98,14 +112,85 @@ def test_an_agent_that_was_killed_is_no_power_cut(module, ctx, script, disk, cut
     assert not ctx.system.exists(RECORD)
 
 
-def test_what_a_killed_agent_left_is_withdrawn_before_the_boot_ends(module, ctx, put, disk, cut, monkeypatch):
+def test_what_a_killed_agent_left_is_withdrawn_before_the_boot_ends(module, ctx, put, disk, cut):
     late = load_module("periodic/69-resource-disk-late.py")
     cut(NAMED, lambda: disk(UNKNOWN), boot="boot 1")
-    began = json.loads(ctx.system.read(RECORD))["began"]
-    for later, there in ((60.0, True), (1600.0, False)):
-        monkeypatch.setattr(type(ctx.system.clock), "boot", lambda self, later=later: began + later)
-        assert late.run(ctx).kind == "skipped"
-        assert ctx.system.exists(RECORD) == there
+    assert ctx.system.exists(RECORD)
+    assert late.run(ctx).kind == "skipped"
+    assert not ctx.system.exists(RECORD)
+
+
+@pytest.mark.parametrize("boot", ["boot 1", "boot 2"])
+def test_what_a_failed_program_left_is_kept_for_the_next_boot_and_no_longer(module, ctx, script, put, disk, boot):
+    late = load_module("periodic/69-resource-disk-late.py")
+    script.on(*MKFS, status=1, stderr="mkfs.ext4: Input/output error", effect=lambda: disk(UNKNOWN, content=b"half"))
+    with pytest.raises(DiskError, match=r"Input/output error"):
+        module.run(ctx)
+    put(BOOT, boot)
+    late.run(ctx)
+    assert ctx.system.exists(RECORD) == (boot == "boot 1")
+
+
+def busy(ctx, declared, disk, put):
+    disk.mounted("/dev/sdc1")
+    return lambda: put("/proc/self/mounts", "/dev/sda1 / ext4 rw 0 0\n")
+
+
+def switched_off(ctx, declared, disk, put):
+    declared("ResourceDisk.Format=n")
+    return declared
+
+
+def no_disk(ctx, declared, disk, put):
+    place = "/sys/bus/vmbus/devices/x/device_id"
+    there = ctx.system.read_text(place)
+    put(place, "{}\n")
+    return lambda: put(place, there)
+
+
+def wrong_name(ctx, declared, disk, put):
+    declared("ResourceDisk.Device=/dev/nonsense")
+    return declared
+
+
+def of_cloud_init(ctx, declared, disk, put):
+    put("/etc/fstab", "/dev/sdb1 /mnt auto defaults,nofail,comment=cloudconfig 0 2\n")
+    return lambda: put("/etc/fstab")
+
+
+def cloud_init_pending(ctx, declared, disk, put):
+    put("/run/cloud-init/status.json", '{"v1": {"init": {"start": 1, "finished": null}}}')
+    return ctx.system.path("/run/cloud-init/status.json").unlink
+
+
+@pytest.mark.parametrize(
+    "hindrance", [busy, switched_off, no_disk, wrong_name, of_cloud_init, cloud_init_pending, None],
+    ids=lambda hindrance: hindrance.__name__ if hindrance else "no_agent",
+)  # fmt: skip
+@pytest.mark.parametrize("holds", [UNKNOWN, OURS], ids=["raw", "ours"])
+def test_a_boot_in_which_the_disk_is_left_alone_ends_the_record(
+    module, ctx, declared, script, disk, cut, put, hindrance, holds
+):
+    """The owner has the disk meanwhile: raw data, or the file system that mkfs had finished and that needs fsck."""
+    cut(NAMED, lambda: disk(UNKNOWN))
+    if hindrance is not None:
+        end = hindrance(ctx, declared, disk, put)
+        try:
+            assert module.run(ctx).kind == "skipped"
+        except DiskError as error:
+            assert "is mounted there" in error.message or "nonsense" in error.message
+        assert not ctx.system.exists(RECORD) and not did(script, *NAMED)
+        end()
+        settle(ctx)
+    else:  # a boot without the agent
+        record = json.loads(ctx.system.read(RECORD))
+        put(RECORD, json.dumps({**record, "began": record["began"] - 3700}))
+    disk(holds, content=b"the owner's raw data" * 100_000)
+    script.on(*MOUNT, **BAD)
+    put(BOOT, "boot 3")
+    with pytest.raises(DiskError, match="holds something blkid does not know" if holds == UNKNOWN else "bad superblock"):
+        module.run(ctx)
+    assert not did(script, *NAMED)
 
 
 @pytest.mark.parametrize(
@@ -127,25 +212,24 @@ def test_cut_off_within_mkfs_another_partition_is_left(module, ctx, script, disk
 
 
 def test_cut_off_within_mkfs_half_a_file_system_is_made_anew(module, ctx, script, disk, cut):
-    cut(NAMED, lambda: disk(OURS))
-    script.on(*LOOK, status=32, stderr="mount: bad superblock")
+    cut(NAMED, lambda: disk(OURS, content=ext4()))
     assert module.run(ctx).message.startswith("made ext4")
+    assert not ctx.system.exists(RECORD)
 
 
-def test_cut_off_within_mkfs_what_can_be_mounted_and_is_empty_is_made_anew(module, ctx, script, disk, cut, put):
-    cut(NAMED, lambda: disk(OURS))
-    script.on(*LOOK, effect=lambda: put("/run/waagent/resource-disk/lost+found/.keep"))
-    script.on("umount", "/run/waagent/resource-disk")
-    assert module.run(ctx).message.startswith("made ext4")
-    assert script.ran.index(LOOK) < script.ran.index(("umount", LOOK[-1])) < script.ran.index(NAMED)
-
-
-def test_cut_off_within_mkfs_what_has_files_since_is_kept(module, ctx, script, disk, cut, put):
-    """Somebody mounted it by hand and used it."""
-    cut(NAMED, lambda: disk(OURS))
-    script.on(*LOOK, effect=lambda: put("/run/waagent/resource-disk/orders"))
-    script.on("umount", "/run/waagent/resource-disk")
-    assert module.run(ctx).message == "mounted /dev/sdb1 (ext4) on /mnt/resource"
+@pytest.mark.parametrize("content", [ext4(mounted=1), ext4(checked=1), b"x" * 4096, b""])
+@pytest.mark.parametrize("can", [True, False])
+def test_cut_off_within_mkfs_what_may_have_been_used_since_is_never_made_anew(
+    module, ctx, script, disk, cut, content, can
+):
+    """It was finished, somebody mounted it by hand, and maybe it needs fsck by now."""
+    cut(NAMED, lambda: disk(OURS, content=content))
+    if can:
+        assert module.run(ctx).message == "mounted /dev/sdb1 (ext4) on /mnt/resource"
+    else:
+        script.on(*MOUNT, **BAD)
+        with pytest.raises(DiskError, match="bad superblock; it is left as it is"):
+            module.run(ctx)
     assert not did(script, *NAMED) and not ctx.system.exists(RECORD)
 
 
@@ -228,15 +312,3 @@ def test_what_a_failed_mkfs_has_left_is_tried_again_as_long_as_nobody_touches_it
         assert not did(script, *MKFS)
     else:
         assert module.run(ctx).message.startswith("made ext4")
-
-
-def test_a_look_that_was_left_mounted_is_undone(module, ctx, script, disk, put):
-    put("/run/waagent/resource-disk/.keep")
-    disk.mounted(point="/run/waagent/resource-disk")
-    script.on("umount", "/run/waagent/resource-disk", effect=lambda: put("/proc/self/mounts", "/dev/sda1 / ext4 rw 0 0\n"))
-    disk(EXT4)
-    assert module.run(ctx).message == "mounted /dev/sdb1 (ext4) on /mnt/resource"
-    script.on("umount", "/run/waagent/resource-disk", status=32, stderr="umount: target is busy.")
-    disk.mounted(point="/run/waagent/resource-disk")
-    with pytest.raises(DiskError, match="target is busy"):
-        module.run(ctx)

@@ -81,8 +81,8 @@ def serial_console(system: System) -> int:
     from waagent.machine import boot_loader
     from waagent.runner.situation import situation
 
-    profile, _ = situation(system)
-    files = boot_loader.add_console(system, profile)
+    profile, loaded = situation(system)
+    files = boot_loader.add_console(system, profile, loaded.text("Lib.Dir") or "/var/lib/waagent")
     print(f"the serial console is set in {', '.join(files)}" if files else "the serial console is set already")
     return 0
 

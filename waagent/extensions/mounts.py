@@ -5,36 +5,18 @@ Source: extensions 3.8.
 
 from __future__ import annotations
 
-import os
-import re
-
+from waagent.machine import mounts
 from waagent.system import System
 
 
 def noexec(system: System, path: str) -> str:
     """The mount point of what `path` leads to, when nothing may be executed there; else ""."""
-    best, options = "", ""
-    path = _real(system, path)
-    try:
-        for line in system.read_text("/proc/mounts").splitlines():
-            fields = line.split(" ")
-            point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[1]) if len(fields) > 3 else ""
-            if (path == point or path.startswith(point.rstrip("/") + "/")) and len(point) >= len(best):
-                best, options = point, fields[3]
-    except OSError:
-        return ""
-    return best if "noexec" in options.split(",") else ""
-
-
-# How the kernel writes blanks and backslashes in names.
-_ESCAPED = re.compile(r"\\([0-7]{3})")
-
-
-def _real(system: System, path: str) -> str:
-    """The path without links, as the machine sees it."""
-    root = os.path.realpath(system.root)
-    real = os.path.realpath(system.path(path))
-    return real if root == "/" else f"/{os.path.relpath(real, root)}"
+    path, found = mounts.real(system, path), mounts.Mount("", "", "", ())
+    for mount in mounts.mounts(system):
+        above = path == mount.directory or path.startswith(f"{mount.directory.rstrip('/')}/")
+        if above and len(mount.directory) >= len(found.directory):
+            found = mount
+    return found.directory if "noexec" in found.options else ""
 
 
 def problems(system: System, lib: str) -> list[str]:

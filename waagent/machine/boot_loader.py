@@ -1,7 +1,7 @@
 """Options that the boot loader gives to the kernel: the serial console, so that a boot can be watched from outside.
 
-add_console(system, profile)        the files that were changed, [] when they say so already; MachineError
-add(system, profile, options, what) the same with other options
+add_console(system, profile, lib)        the files that were changed, [] when they say so already; MachineError
+add(system, profile, lib, options, what) the same with other options
 
 What the options are, in which files and line they belong, and what makes the boot loader read them again is data:
 the profile's kernel.console-options, console-files (patterns allowed), console-key and console-update. The key is
@@ -13,7 +13,8 @@ the profile's kernel.console-options, console-files (patterns allowed), console-
     *        the whole first file that exists: one line of options in a file called cmdline, else one line for each
 
 All or nothing: where the boot loader cannot be made to read them, the files are as they were, and it can be tried
-again.
+again. Which files are about to be changed is written down before, in <lib>/boot-loader.json, until the boot loader
+has read them: after a power cut they say so already, and the boot loader does not know.
 
 Source: provisioning 8.2, 8.3.
 """
@@ -21,6 +22,7 @@ Source: provisioning 8.2, 8.3.
 from __future__ import annotations
 
 import fnmatch
+import json
 import posixpath
 from typing import TYPE_CHECKING
 
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
     from waagent.distro import DistroProfile
 
 
-def add_console(system: System, profile: DistroProfile) -> list[str]:
-    return add(system, profile, profile.texts("kernel.console-options"), "the serial console")
+NOTE = "boot-loader.json"
 
 
-def add(system: System, profile: DistroProfile, options: tuple[str, ...], what: str) -> list[str]:
+def add_console(system: System, profile: DistroProfile, lib: str) -> list[str]:
+    return add(system, profile, lib, profile.texts("kernel.console-options"), "the serial console")
+
+
+def add(system: System, profile: DistroProfile, lib: str, options: tuple[str, ...], what: str) -> list[str]:
     """`what` the options are for, in the words of a message."""
     patterns = profile.texts("kernel.console-files")
     files = _existing(system, patterns)
@@ -46,7 +51,7 @@ def add(system: System, profile: DistroProfile, options: tuple[str, ...], what: 
     key = profile.text("kernel.console-key") or "*"
     if key in ("*", "kernel"):
         del files[1:]
-    before = {file: system.read_text(file) for file in files}
+    before = {file: system.read(file).decode("utf-8", "surrogateescape") for file in files}
     assigned = key not in ("*", "kernel") and any(
         not each.carries for text in before.values() for each in shell_lists.assignments(text, key)
     )
@@ -58,17 +63,23 @@ def add(system: System, profile: DistroProfile, options: tuple[str, ...], what: 
             raise MachineError(f"cannot set {what} in {file}: {error}") from error
         if after != text:
             changed[file] = after
-    if changed:
-        commands = _commands(system, profile, options, what)
-        try:
-            for file, text in changed.items():
-                system.write(file, text)
-            _update(system, commands, what, list(changed))
-        except WaagentError:
-            for file in changed:
-                system.write(file, before[file])
-            raise
-    return list(changed)
+    unread = _unread(system, lib, options)
+    if not changed and not unread:
+        return []
+    commands = _commands(system, profile, options, what)
+    _note_unread(system, lib, options, unread or list(changed))
+    try:
+        for file, text in changed.items():
+            _write(system, file, text)
+        _update(system, commands, what, list(changed))
+    except WaagentError:
+        for file in changed:
+            _write(system, file, before[file])
+        if not unread:
+            _note_unread(system, lib, options, [])
+        raise
+    _note_unread(system, lib, options, [])
+    return list(changed) or unread
 
 
 def edited(text: str, key: str, options: tuple[str, ...], name: str = "", *, adding: bool = True) -> str:
@@ -96,6 +107,37 @@ def _with_assignment(text: str, key: str, options: tuple[str, ...]) -> str:
     so_far = f"${shell_lists.variable(key)} " if found else ""
     line = f'{key}="{so_far}{" ".join(missing)}"\n'
     return f"{text.rstrip()}\n{line}" if text.strip() else line
+
+
+def _write(system: System, file: str, text: str) -> None:
+    system.write(file, text.encode("utf-8", "surrogateescape"))  # whatever bytes a comment has
+
+
+def _unread(system: System, lib: str, options: tuple[str, ...]) -> list[str]:
+    """The files that were given these options, and the boot loader may not have read them since."""
+    return _all_unread(system, lib).get(" ".join(options), [])
+
+
+def _note_unread(system: System, lib: str, options: tuple[str, ...], files: list[str]) -> None:
+    noted, path = _all_unread(system, lib), posixpath.join(lib, NOTE)
+    noted[" ".join(options)] = files
+    noted = {given: files for given, files in noted.items() if files}
+    quietly = system.quietly()
+    if not noted:
+        quietly.remove(path)
+        return
+    if not system.is_directory(lib):
+        quietly.make_directory(lib, 0o711)
+    quietly.write(path, json.dumps(noted) + "\n", mode=0o600)
+
+
+def _all_unread(system: System, lib: str) -> dict[str, list[str]]:
+    try:
+        noted = json.loads(system.read(posixpath.join(lib, NOTE)))
+    except (OSError, ValueError):
+        return {}
+    noted = noted if isinstance(noted, dict) else {}
+    return {given: [str(file) for file in files] for given, files in noted.items() if isinstance(files, list)}
 
 
 def _existing(system: System, patterns: tuple[str, ...]) -> list[str]:
@@ -137,4 +179,5 @@ def _update(system: System, commands: list[tuple[str, ...]], what: str, files: l
         failed.append(f"{command[0]} ended with status {answer.status}: {why}")
     if failed:
         are = "is" if len(files) == 1 else "are"
-        raise MachineError(f"cannot set {what}: {'; '.join(failed)}; {' and '.join(files)} {are} as before")
+        as_before = f"; {' and '.join(files)} {are} as before" if files else ""
+        raise MachineError(f"cannot set {what}: {'; '.join(failed)}{as_before}")

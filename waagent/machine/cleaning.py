@@ -15,12 +15,11 @@ Source: provisioning 5.2.
 from __future__ import annotations
 
 import fnmatch
-import os
 import stat
 from collections.abc import Iterable
 
 from waagent.errors import SystemRefused
-from waagent.system import System
+from waagent.system import System, files
 
 
 def found(system: System, patterns: Iterable[str]) -> list[str]:
@@ -42,8 +41,9 @@ def remove(system: System, patterns: Iterable[str]) -> list[str]:
 def empty(system: System, directory: str) -> list[str]:
     """Raises SystemRefused naming what is mounted below; all else is gone then."""
     gone, mounted = [], []
-    for path in (f"{directory.rstrip('/')}/{name}" for name in system.listing(directory)):
-        below = _mounts(system, path)
+    for name in system.listing(directory):
+        path = f"{directory.rstrip('/')}/{name}"
+        below = files.mounted_in(str(system.path(directory) / name))
         if below:
             mounted += below
         elif system.remove_tree(path):
@@ -91,16 +91,3 @@ def _is_there(system: System, path: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _mounts(system: System, path: str) -> list[str]:
-    """The mount points at and below a path."""
-    real = str(system.path(path))
-    if os.path.islink(real) or not os.path.isdir(real):
-        return []
-    if os.path.ismount(real):
-        return [path]
-    found = []
-    for folder, names, _ in os.walk(real):
-        found += [f"{folder}/{name}" for name in names if os.path.ismount(f"{folder}/{name}")]
-    return [path + each[len(real) :] for each in found]

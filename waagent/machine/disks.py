@@ -10,7 +10,8 @@ What may be done (`action`); `begun` is what a power cut interrupted (unfinished
     mount       a file system is there: mounted as it is, whatever made it
     format      one partition, blank, or begun and not known to anybody: mkfs. With filesystem=ntfs: the platform's,
                 once its root directory has shown that no file of an owner is there
-    remake      the very file system that mkfs was making: mounted when it holds files, else mkfs
+    remake      the very file system that mkfs was making: mkfs when it is certain that nobody can have mounted it
+                (superblock.py), else mounted
     partition   nothing at all on the disk, or the platform's layout of a large disk (a reserved partition that is
                 blank, and one with NTFS that is looked into): new table, mkfs
     leave       anything else: data of the owner may be there; DiskError with `reason`

@@ -27,7 +27,8 @@ OWN_RECORDS = 24  # those below are the volume's own
 ATTRIBUTE_LIST, INDEX_ROOT, INDEX_ALLOCATION, BITMAP, END = 0x20, 0x90, 0xA0, 0xB0, 0xFFFFFFFF
 INDEX = "$I30".encode("utf-16-le")  # the index by name
 SHORT_NAME = 2  # a second name, for DOS
-LAST_ENTRY = 2
+LEADS_ON, LAST_ENTRY = 1, 2  # an entry that has a block of names before its own; one that has no name
+LARGE = 1  # an index that has blocks
 LARGEST_RECORD = 64 * 1024
 MOST_BLOCKS = 4096
 ALIGNED = 4096  # raw devices of BSD are read by whole sectors
@@ -75,11 +76,18 @@ def _names(read: Read) -> Iterator[str]:
     if root is None or root[8]:
         raise _Damaged("the root has no index")
     value = _value(root)
-    yield from _entries(value, 16)
+    named: set[int] = set()  # the blocks that entries lead to
+    seen: set[int] = set()
+    yield from _entries(value, 16, named)
     if (INDEX_ALLOCATION, INDEX) in attributes:
         size = struct.unpack_from("<I", value, 8)[0]
         for block in _blocks(read, volume, attributes, size):
-            yield from _entries(block, 24)
+            seen.add(struct.unpack_from("<Q", block, 16)[0])
+            yield from _entries(block, 24, named)
+    elif value[28] & LARGE:
+        raise _Damaged("a large index without its blocks")
+    if named - seen:
+        raise _Damaged("an index that lacks a block")
 
 
 def _volume(boot: bytes) -> _Volume:
@@ -132,8 +140,8 @@ def _value(attribute: bytes) -> bytes:
     return attribute[where : where + length]
 
 
-def _entries(block: bytes, header: int) -> Iterator[str]:
-    """The names in one node of the index, whose header is there."""
+def _entries(block: bytes, header: int, named: set[int]) -> Iterator[str]:
+    """The names in one node of the index, whose header is there; the blocks that it leads to go into `named`."""
     first, used = struct.unpack_from("<II", block, header)
     at, end = header + first, header + used
     if end > len(block):
@@ -142,6 +150,8 @@ def _entries(block: bytes, header: int) -> Iterator[str]:
         reference, length, key, flags = struct.unpack_from("<QHHH", block, at)
         if length < 16 or at + length > end:
             raise _Damaged("an entry of the wrong length")
+        if flags & LEADS_ON:
+            named.add(struct.unpack_from("<Q", block, at + length - 8)[0])
         if flags & LAST_ENTRY:
             return
         letters, space = struct.unpack_from("<BB", block, at + 16 + 64)

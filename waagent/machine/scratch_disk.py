@@ -5,8 +5,9 @@ sentence that says so, and the fact resource_disk; DiskError. `note` takes what 
 
 awaited(system)    why there was no disk when it was looked for in this boot; "" when there was one
 
-The order: whose disk it is; where it is mounted already; else what is on it, and what that allows (disks.verdict);
-looking into the platform's NTFS; writing down what is about to be destroyed (unfinished); making; mounting.
+The order: withdrawing what an earlier boot wrote down (unfinished); whose disk it is; where it is mounted already;
+else what is on it, and what that allows (disks.verdict, superblock); looking into the platform's NTFS; writing down
+what is about to be destroyed; making; mounting.
 
 Source: provisioning 6; field demands 60, 119 to 130.
 """
@@ -26,6 +27,7 @@ from waagent.machine import (
     mounts,
     ntfs_root,
     stripe,
+    superblock,
     unfinished,
 )
 from waagent.system import System
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from waagent.config import Config
     from waagent.distro import DistroProfile
 
-LOOK = "/run/waagent/resource-disk"
 AWAITED = "/run/waagent/resource-disk-awaited"
 NEW_ID = "/proc/sys/kernel/random/uuid"
 
@@ -56,6 +57,7 @@ class _Work(NamedTuple):
     profile: DistroProfile
     lib: str
     note: Note
+    begun: unfinished.Record  # what a power cut interrupted
 
     @property
     def filesystem(self) -> str:
@@ -64,6 +66,7 @@ class _Work(NamedTuple):
 
 def have(system: System, config: Config, profile: DistroProfile, lib: str, note: Note) -> Scratch:
     """Raises DiskError that says what was found and what to do."""
+    begun = unfinished.taken(system, lib)
     ours = config.switch("ResourceDisk.Format")
     try:
         found = disk_search.candidates(system, config.text("ResourceDisk.Device"))
@@ -92,7 +95,7 @@ def have(system: System, config: Config, profile: DistroProfile, lib: str, note:
     if entry is not None and not entry.is_stable:
         note(f"/etc/fstab names {entry.device}, which may be another disk at the next boot, or none: "
              "/dev/disk/azure/resource-part1 with the option nofail is safe")  # fmt: skip
-    return _ours(_Work(system, config, profile, lib, note), found)
+    return _ours(_Work(system, config, profile, lib, note, begun), found)
 
 
 def awaited(system: System) -> str:
@@ -115,10 +118,8 @@ def _await(system: System, reason: str) -> None:
 def _ours(work: _Work, found: list[str]) -> Scratch:
     system = work.system
     device = _of_several(work, found) if len(found) > 1 else found[0]
-    _leave_no_look(system)
     mounted = mounts.of(system, *disks.above(system, device))
     if mounted is not None:
-        unfinished.done(system, work.lib)
         wrote = loss_notice.wrote(system, mounted.directory, work.note)
         fact = _fact(device, mounted.device, mounted.directory, mounted.filesystem)
         told = f"{mounted.device} is mounted on {mounted.directory}"
@@ -161,15 +162,15 @@ def _prepare(work: _Work, device: str) -> tuple[str, str, bool]:
     """Have a file system on the disk: the partition, what is on it, whether it was made now."""
     system, lib = work.system, work.lib
     contents = disks.inspect(system, device)
-    begun = unfinished.found(system, lib, contents)
-    unfinished.done(system, lib)  # it counts for this look
+    begun = unfinished.found(system, work.begun, contents)
     may = disks.verdict(contents, work.filesystem, begun)
     if may.action == "leave":
         raise DiskError(
             f"cannot use the resource disk: {may.reason}; data of its owner may be there, so it is left as it is. "
             "Who needs nothing of it makes a file system there (mkfs), which is then mounted"
         )
-    if may.action == "mount" or (may.action == "remake" and _holds_files(work, may)):
+    never_mounted = may.action == "remake" and superblock.never_mounted(system, may.partition, may.filesystem)
+    if may.action in ("mount", "remake") and not never_mounted:
         return may.partition, may.filesystem, False
     volume = _new_id(system)
     mkfs = disks.require_mkfs(system, work.profile, work.filesystem, volume)  # before anything is destroyed
@@ -224,38 +225,6 @@ def _require_no_files(work: _Work, partition: str, begun: unfinished.Found) -> N
             "it stays so. "
             "Set ResourceDisk.Filesystem=ntfs to mount it"
         )
-
-
-def _holds_files(work: _Work, may: disks.Verdict) -> bool:
-    """Whether the file system that mkfs was making when the power went has been used since.
-
-    Half a file system may look whole even to mount; without files nothing is lost when it is made anew. The owner's
-    options do not count here: what is wrong with them says nothing about the disk.
-    """
-    system = work.system
-    if system.planning:
-        work.note(f"{may.partition} is looked into before it is formatted")
-        return True
-    system.make_directory(LOOK, 0o700)
-    look = ("mount", "-o", "ro,nosuid,nodev,noexec", "-t", may.filesystem, may.partition, LOOK)
-    if system.run(*look, ok=None, limit=120).status != 0:
-        return False
-    try:
-        return bool(set(system.listing(LOOK)) - {"lost+found"})
-    finally:
-        _leave_no_look(system, expected=True)
-
-
-def _leave_no_look(system: System, *, expected: bool = False) -> None:
-    """Have nothing mounted where we look into disks. Raises DiskError.
-
-    What an agent left there that was killed would be taken for a mount of the owner's.
-    """
-    if (expected or mounts.at(system, LOOK) is not None) and not system.planning:
-        answer = system.run("umount", LOOK, ok=None)
-        if answer.status != 0:
-            raise DiskError(f"cannot use the resource disk: it is mounted on {LOOK}, where it was looked into, and "
-                            f"cannot be unmounted: {answer.stderr.strip()}")  # fmt: skip
 
 
 def _of_others(system: System, device: str, owner: str) -> Fact:

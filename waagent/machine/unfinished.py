@@ -5,10 +5,14 @@ begin_filesystem(system, lib, device, …)   mkfs is about to run on this partit
                                            that it had and of the one that it gets, as far as known
 failed(system, lib, device)                the program has ended badly: `device` is what it had in hand
 done(system, lib)                          nothing is unfinished any more
-found(system, lib, contents)               Found(table, partition, volume): what of this disk we began
-settle(system, lib)                        withdraw what a killed agent left in this very boot
+taken(system, lib)                         withdraw the record; what it says, {} when it does not count
+found(system, record, contents)            Found(table, partition, volume): what of this disk we began
+settle(system, lib)                        withdraw all but what a program that failed in this boot has left
 
-The record counts for one look: whoever asks acts on it at once and withdraws it. It names
+The record counts for the first look of the next boot, and for nothing after it. Whoever looks takes it before all
+else, whatever the look comes to: an owner may use the disk in a boot in which it is left alone, and what is on it
+then is not what we left. Boots in which the agent does not run at all are not seen: that is what `began` is for.
+It names
 
     disk        the disk's own number (WWN, serial number) and size; a name like /dev/sdb is none
     partition   PARTUUID
@@ -20,6 +24,8 @@ The record counts for one look: whoever asks acts on it at once and withdraws it
     left        the first two MiB as the failed program left them: when they differ, somebody has worked there
     boot        a record of this boot that says nothing of a failure is of an agent that was killed, not of a power
                 cut: it does not count
+    began       when, by the clock: a boot that follows a power cut looks soon. Later than that, somebody may have
+                had the disk in between
 
 Kept in <lib>/resource-disk.json.
 """
@@ -41,8 +47,8 @@ Record = dict[str, Any]
 BOOT = "/proc/sys/kernel/random/boot_id"
 NUMBERS = ("device/wwid", "wwid", "device/serial", "serial", "md/uuid")
 MIB = 1024 * 1024
-# Longer than the step may take: whoever has not ended by then was killed.
-LONGEST = 1500.0
+# Seconds between the beginning of what was cut off and the first look after it.
+SOON = 3600.0
 
 
 class Found(NamedTuple):
@@ -80,30 +86,35 @@ def done(system: System, lib: str) -> None:
     system.remove(_path(lib))
 
 
-def found(system: System, lib: str, contents: Contents) -> Found:
+def taken(system: System, lib: str) -> Record:
+    """Raises SystemRefused where the record cannot be withdrawn: then nothing may be done on its word."""
     record = _load(system, lib)
+    done(system, lib)
+    return record if "left" in record or _is_of_a_power_cut(system, record) else {}
+
+
+def found(system: System, record: Record, contents: Contents) -> Found:
     if not record or record.get("disk") != identity_of(system, contents.device):
         return NOTHING
     left = record.get("left")
     if "partition" not in record:
         untouched = record.get("beyond") == _hash(system, contents.device, MIB, MIB)
-        holds = left == _hash(system, contents.device) if left else _is_of_before(system, record) and untouched
+        holds = left == _hash(system, contents.device) if left else untouched
         return Found(table=bool(holds and record["disk"]))
     part = next((part for part in contents.parts if part.identity == record["partition"]), None)
     if part is None or len(contents.parts) > 1:
         return NOTHING
-    if not (left == _hash(system, part.device) if left else _is_of_before(system, record)):
+    if left and left != _hash(system, part.device):
         return NOTHING
     return Found(partition=True, volume=bool(part.volume) and part.volume in record.get("volumes", ()))
 
 
 def settle(system: System, lib: str) -> bool:
-    """Whether there was something to withdraw."""
+    """Whether there was something to withdraw. For whoever runs when the step of the boot has ended."""
     record = _load(system, lib)
-    is_of_killed = bool(record) and "left" not in record and not _is_of_before(system, record)
-    if is_of_killed and system.clock.boot() - record["began"] > LONGEST:
-        return system.remove(_path(lib))
-    return False
+    if "left" in record and record.get("boot") == _text(system, BOOT):
+        return False
+    return system.remove(_path(lib))
 
 
 def identity_of(system: System, device: str) -> str:
@@ -116,10 +127,13 @@ def identity_of(system: System, device: str) -> str:
     return ""
 
 
-def _is_of_before(system: System, record: Record) -> bool:
-    """Whether it was written in an earlier boot. A system that does not count boots cannot say so: no."""
+def _is_of_a_power_cut(system: System, record: Record) -> bool:
+    """Whether the boot before this one was cut off. A system that does not number boots cannot say so: no."""
     now = _text(system, BOOT)
-    return bool(now) and record.get("boot") != now
+    if not record or not now or record.get("boot") == now:
+        return False
+    since: float = system.clock.now().timestamp() - record["began"]
+    return 0 <= since <= SOON
 
 
 def _hash(system: System, device: str, start: int = 0, length: int = 2 * MIB) -> str:
@@ -136,7 +150,7 @@ def _save(system: System, lib: str, record: Record | None) -> None:
     if record is None:
         done(system, lib)
         return
-    record = {"boot": _text(system, BOOT), "began": system.clock.boot(), **record}
+    record = {"boot": _text(system, BOOT), "began": system.clock.now().timestamp(), **record}
     system.write(_path(lib), json.dumps(record) + "\n", mode=0o600)
 
 

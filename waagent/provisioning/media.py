@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from waagent.errors import CommandFailed, MediaMissing, OvfInvalid, PlanRefused, SystemRefused
 from waagent.instance import ovf
 from waagent.instance.store import same_id
-from waagent.machine import kernel
+from waagent.machine import kernel, mounts
 from waagent.system import System
 
 if TYPE_CHECKING:
@@ -129,9 +129,9 @@ def devices(system: System, profile: DistroProfile) -> list[str]:
 
 
 def _read_device(system: System, profile: DistroProfile, device: str, mount_point: str) -> Disc:
-    place = _mounted_at(system, device)
-    if place is not None:
-        return _disc(system, device, place, ())
+    mounted = mounts.of(system, device)
+    if mounted is not None:
+        return _disc(system, device, mounted.directory, ())
     if system.planning:
         system.unforeseeable(f"what {NAME} on {device} says, because the disc is not mounted")
     system.make_directory(mount_point, 0o700)
@@ -158,24 +158,6 @@ def _disc(system: System, device: str, place: str, trouble: tuple[str, ...]) -> 
     except OSError as error:
         raise MediaMissing(f"{NAME} on it cannot be read: {error.strerror}", path=path) from error
     return Disc(ovf.parse(raw), raw, device, trouble)
-
-
-def _mounted_at(system: System, device: str) -> str | None:
-    """Where the device is mounted; /proc/self/mounts writes blanks as \\040."""
-    try:
-        lines = system.read_text("/proc/self/mounts").splitlines()
-    except OSError:
-        return None
-    wanted = system.path(device)
-    for line in lines:
-        fields = line.split()
-        if (
-            len(fields) > 2
-            and fields[0].startswith("/dev/")
-            and (fields[0] == device or system.path(fields[0]) == wanted)
-        ):
-            return fields[1].replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
-    return None
 
 
 def _left_over(system: System, lib: str, vm_id: str, raw: bytes, document: ovf.ProvisioningDocument) -> str:

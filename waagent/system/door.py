@@ -214,9 +214,9 @@ class System:
             return False
         if real == self.root or os.path.ismount(real):
             raise SystemRefused(f"cannot remove {path}: it is a mount point or the root", path=path)
-        mounted = files.mounted_below(real)
+        mounted = files.mounted_in(real)
         if mounted:
-            told = f"cannot remove {path}: something is mounted on {mounted}; unmount it"
+            told = f"cannot remove {path}: something is mounted on {', '.join(mounted)}; unmount it"
             raise SystemRefused(told, path=path)
         if not self.planning:
             with _refusal("remove", path):

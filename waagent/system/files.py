@@ -200,17 +200,30 @@ def _sync(path: str) -> None:
         os.close(descriptor)
 
 
-def mounted_below(directory: str) -> str:
-    """A mount point somewhere below the directory, "" where there is none (or no list of mounts, as on BSD)."""
+def mounted_in(path: str) -> list[str]:
+    """The mount points at and below a path, as the kernel lists them: without links on the way."""
+    above, name = os.path.split(path.rstrip("/"))
+    place = os.path.join(os.path.realpath(above), name)
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
-            for line in stream:
-                point = unescaped(line.split(" ", 5)[4])
-                if point.startswith(f"{directory.rstrip('/')}/"):
-                    return point
-    except (OSError, IndexError):
-        return ""
-    return ""
+            points = [unescaped(line.split(" ", 5)[4]) for line in stream]
+    except (OSError, IndexError):  # BSD has no such list
+        return _mounted_by_looking(place)
+    return [point for point in points if point == place or point.startswith(f"{place}/")]
+
+
+def _mounted_by_looking(place: str) -> list[str]:
+    """The same where the system tells of devices only: a bind mount is not seen, and BSD has none."""
+    if os.path.islink(place):
+        return []
+    if os.path.ismount(place):
+        return [place]
+    return [
+        os.path.join(folder, name)
+        for folder, names, _ in os.walk(place)
+        for name in names
+        if os.path.ismount(os.path.join(folder, name))
+    ]
 
 
 def unescaped(field: str) -> str:

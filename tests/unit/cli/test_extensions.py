@@ -97,7 +97,8 @@ def test_list_shows_every_handler_with_its_status(bed: Bed, waagent: Waagent) ->
 
 @pytest.mark.row("field-demands", 149)
 def test_row_149_mounts_that_keep_handlers_from_running_are_told(machine: Machine, waagent: Waagent) -> None:
-    mounts = machine.root / "proc/mounts"
+    mounts = machine.root / "proc/self/mounts"
+    mounts.parent.mkdir(parents=True, exist_ok=True)
     mounts.write_text("a / ext4 rw 0 0\nb /var ext4 rw,noexec 0 0\nc /tmp tmpfs rw,nosuid,noexec 0 0\n")
     said = waagent("extensions", "list")
     first, second, third = said.err.splitlines()

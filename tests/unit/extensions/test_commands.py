@@ -134,7 +134,7 @@ def test_28_29_output_is_escaped_and_redacted(bed: Bed) -> None:
 
 @pytest.mark.row("extensions", 30)
 def test_30_status_126_on_a_noexec_mount_says_so(bed: Bed) -> None:
-    mounts = Path(bed.folder, "machine/proc/mounts")
+    mounts = Path(bed.folder, "machine/proc/self/mounts")
     mounts.parent.mkdir(parents=True)
     mounts.write_text("/dev/sda1 / ext4 rw 0 0\n/dev/sdb1 /var ext4 rw,noexec 0 0\n")
     system = System(Path(bed.folder, "machine"), journalling=False)

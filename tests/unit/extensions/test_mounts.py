@@ -115,13 +115,13 @@ def test_a_package_is_not_tried_where_nothing_can_run(tmp_path: Path) -> None:
 
 @pytest.mark.row("field-demands", 149)
 def test_what_counts_is_where_links_lead_to(system: System) -> None:
-    system.path("/proc").mkdir(exist_ok=True)
-    system.path("/proc/mounts").write_text("a / ext4 rw 0 0\nb /var ext4 rw,noexec 0 0\nc /opt ext4 rw 0 0\n")
+    system.make_directory("/proc/self")
+    system.path("/proc/self/mounts").write_text("a / ext4 rw 0 0\nb /var ext4 rw,noexec 0 0\nc /opt ext4 rw 0 0\n")
     system.make_directory("/opt/waagent")
     system.make_directory("/var/lib")
     (system.path("/var/lib") / "link").symlink_to("/opt/waagent")
     assert mounts.noexec(system, "/var/lib/link") == ""
     assert mounts.noexec(system, "/var/lib") == "/var"
     assert mounts.noexec(system, "/variable") == ""
-    system.path("/proc/mounts").write_text("a / ext4 rw 0 0\nc /opt ext4 rw,noexec 0 0\n")
+    system.path("/proc/self/mounts").write_text("a / ext4 rw 0 0\nc /opt ext4 rw,noexec 0 0\n")
     assert mounts.noexec(system, "/var/lib/link") == "/opt"

@@ -12,7 +12,7 @@ from waagent.errors import MachineError
 from waagent.machine import boot_loader, shell_lists
 from waagent.system import System, command
 
-GRUB = "/etc/default/grub"
+GRUB, LIB = "/etc/default/grub", "/var/lib/waagent"
 OPTIONS = "console=ttyS0 earlyprintk=ttyS0"
 GRUBBY = ("grubby", "--update-kernel=ALL", f"--args={OPTIONS}")
 MKCONFIG = ("grub2-mkconfig", "-o", "/boot/grub2/grub.cfg")
@@ -42,10 +42,10 @@ def test_row_12_3_the_console_is_set_in_grub_2(
     program(*installed)
     script.on(*ran)
     file = put(GRUB, before)
-    assert boot_loader.add_console(system, profile) == [GRUB]
+    assert boot_loader.add_console(system, profile, LIB) == [GRUB]
     assert after in file.read_text() and file.read_text().count("console=ttyS0") == 1
     assert script.ran == [ran]
-    assert boot_loader.add_console(system, profile) == []
+    assert boot_loader.add_console(system, profile, LIB) == []
     assert script.ran == [ran], "the second time there is nothing to do"
 
 
@@ -57,7 +57,7 @@ MENU = "default=0\ntitle One\n\troot (hd0,0)\n\tkernel /vmlinuz ro quiet\n\tinit
 def test_row_12_3_the_console_is_set_in_every_entry_of_grub_1(system: System, put, tmp_path, distro, version) -> None:
     file = put("/boot/grub/menu.lst", MENU)
     profile = profile_of(tmp_path / "root", distro, version)
-    assert boot_loader.add_console(system, profile) == ["/boot/grub/menu.lst"]
+    assert boot_loader.add_console(system, profile, LIB) == ["/boot/grub/menu.lst"]
     kernels = [line.strip() for line in file.read_text().splitlines() if line.strip().startswith("kernel")]
     assert kernels == [f"kernel /vmlinuz ro quiet {OPTIONS}", f"kernel /old ro {OPTIONS}"]
     assert "\tinitrd /initrd\n" in file.read_text()
@@ -71,14 +71,14 @@ def test_red_hats_older_program_makes_the_menu_without_entries_of_its_own(
     script.on(*ENTRIES, status=1, stderr="unrecognized option")
     script.on(*MKCONFIG)
     put(GRUB, DEFAULT)
-    assert boot_loader.add_console(system, profile) == [GRUB]
+    assert boot_loader.add_console(system, profile, LIB) == [GRUB]
     assert script.ran == [ENTRIES, MKCONFIG]
 
 
 def test_a_boot_loader_that_cannot_be_told_leaves_the_file_alone(system: System, script: Script, profile, put) -> None:
     file = put(GRUB, DEFAULT)
     with pytest.raises(MachineError, match="the boot loader could not be told, there is no update-grub"):
-        boot_loader.add_console(system, profile)
+        boot_loader.add_console(system, profile, LIB)
     assert file.read_text() == DEFAULT and system.effects == []
 
 
@@ -87,12 +87,57 @@ def test_after_a_failure_the_second_try_goes_all_the_way(system: System, script:
     program("update-grub")
     script.on("update-grub", status=1, stderr="/usr/sbin/grub-probe: error: disk not found.")
     with pytest.raises(MachineError, match=r"update-grub ended with status 1: .*disk not found\.; .* are as before"):
-        boot_loader.add_console(system, profile)
+        boot_loader.add_console(system, profile, LIB)
     assert file.read_text() == DEFAULT and "ttyS0" not in cloud.read_text()
     seen = []
     script.on("update-grub", effect=lambda: seen.append(file.read_text() + cloud.read_text()))
-    assert boot_loader.add_console(system, profile) == [GRUB, f"{GRUB}.d/50-cloud.cfg"]
+    assert boot_loader.add_console(system, profile, LIB) == [GRUB, f"{GRUB}.d/50-cloud.cfg"]
     assert seen[0].count("console=ttyS0") == 2 and len(script.ran) == 2
+
+
+class PowerCut(BaseException):
+    """Nothing of the agent runs any more."""
+
+
+def test_cut_off_within_the_update_the_next_call_makes_good(system: System, script: Script, profile, put, program) -> None:
+    def strike() -> None:
+        raise PowerCut
+
+    file = put(GRUB, DEFAULT)
+    program("update-grub")
+    script.on("update-grub", effect=strike)
+    with pytest.raises(PowerCut):
+        boot_loader.add_console(system, profile, LIB)
+    assert "ttyS0" in file.read_text()
+    script.on("update-grub", status=1, stderr="disk not found.")
+    for _ in range(2):  # as long as the boot loader has not read them
+        with pytest.raises(MachineError, match=r"disk not found\.$"):
+            boot_loader.add_console(system, profile, LIB)
+    script.on("update-grub")
+    assert boot_loader.add(system, profile, LIB, ("quiet",), "another option") == []
+    script.ran.clear()
+    assert boot_loader.add_console(system, profile, LIB) == [GRUB]
+    assert boot_loader.add_console(system, profile, LIB) == []
+    assert script.ran == [("update-grub",)] and not system.exists(f"{LIB}/boot-loader.json")
+
+
+@pytest.mark.parametrize("note", ["", "[]", "{", '{"console=ttyS0 earlyprintk=ttyS0": 1}'])
+def test_a_note_that_says_nothing_clear_is_none(system: System, script: Script, profile, put, program, note) -> None:
+    put(f"{LIB}/boot-loader.json", note)
+    put(GRUB, f'GRUB_CMDLINE_LINUX_DEFAULT="{OPTIONS}"\n')
+    assert boot_loader.add_console(system, profile, LIB) == []
+
+
+def test_bytes_that_are_no_text_stay(system: System, script: Script, profile, put, program) -> None:
+    file = put(GRUB, b'# caf\xe9\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\n')
+    program("update-grub")
+    script.on("update-grub", status=1)
+    with pytest.raises(MachineError):
+        boot_loader.add_console(system, profile, LIB)
+    assert file.read_bytes() == b'# caf\xe9\nGRUB_CMDLINE_LINUX_DEFAULT="quiet"\n'
+    script.on("update-grub")
+    boot_loader.add_console(system, profile, LIB)
+    assert file.read_bytes() == f'# caf\udce9\nGRUB_CMDLINE_LINUX_DEFAULT="quiet {OPTIONS}"\n'.encode("utf-8", "surrogateescape")
 
 
 CLOUD = f"{GRUB}.d/50-cloudimg-settings.cfg"
@@ -120,7 +165,7 @@ def test_drop_ins_count_as_the_shell_reads_them(
     for path, text in ((GRUB, base), (CLOUD, cloud)):
         put(path, text.replace("KEY", "GRUB_CMDLINE_LINUX_DEFAULT") + "\n")
     for expected in (changed, []):
-        assert boot_loader.add_console(system, profile) == expected
+        assert boot_loader.add_console(system, profile, LIB) == expected
         assert shell(*(str(system.path(path)) for path in (GRUB, CLOUD))) == told
 
 
@@ -185,7 +230,7 @@ def test_a_value_that_a_command_makes_is_left_alone_and_named(system, profile, p
     program("update-grub")
     file = put(GRUB, f"A=b\nGRUB_CMDLINE_LINUX_DEFAULT={value}\n")
     with pytest.raises(MachineError, match=f"in {GRUB}: what line 2 assigns .* cannot be understood; add console=ttyS0"):
-        boot_loader.add_console(system, profile)
+        boot_loader.add_console(system, profile, LIB)
     assert value in file.read_text() and system.effects == []
 
 
@@ -198,4 +243,4 @@ def test_a_file_that_is_none_of_the_shell_takes_no_time(text) -> None:
 
 def test_without_a_boot_loader_that_is_known_it_is_told(system: System, profile) -> None:
     with pytest.raises(MachineError, match="cannot set the serial console: there is no /etc/default/grub"):
-        boot_loader.add_console(system, profile)
+        boot_loader.add_console(system, profile, LIB)

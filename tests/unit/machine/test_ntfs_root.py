@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -71,6 +72,26 @@ def test_what_is_not_whole_is_an_error(system: System, put, content: bytes) -> N
         ntfs_root.names(system, "/dev/sdb1")
     with pytest.raises(DiskError, match=r"cannot look into /dev/sdc1: No such file"):
         ntfs_root.names(system, "/dev/sdc1")
+
+
+@pytest.mark.parametrize(("large", "leads"), [(True, True), (True, False), (False, True)])
+def test_an_index_whose_blocks_are_missing_is_not_empty(system: System, put, large: bool, leads: bool) -> None:
+    put("/dev/sdb1", volume((), large=large, leads=leads))
+    with pytest.raises(DiskError, match=r"its NTFS is damaged \(.* block"):
+        ntfs_root.names(system, "/dev/sdb1")
+
+
+def test_an_index_whose_bitmap_denies_its_blocks_is_not_empty(system: System, made) -> None:
+    """The names are in blocks, and the bitmap says that none is in use."""
+    made(system, *(f"order number {number} of the owner.txt" for number in range(60)))
+    place = 4 * 4096 + 5 * 1024  # where mkntfs has the root's record
+    content = bytearray(system.read("/dev/sdb1"))
+    bitmap = content.index(b"\xb0\0\0\0", place, place + 1024)
+    where = struct.unpack_from("<H", content, bitmap + 20)[0]
+    content[bitmap + where : bitmap + where + 8] = bytes(8)
+    system.path("/dev/sdb1").write_bytes(content)
+    with pytest.raises(DiskError, match="an index that lacks a block"):
+        ntfs_root.names(system, "/dev/sdb1")
 
 
 # What says where the names are: the boot sector from its signature to the sizes, the root's record.

@@ -320,18 +320,24 @@ def test_an_effect_counts_even_when_the_journal_cannot_be_written(system: System
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
-def test_a_tree_in_which_something_is_mounted_stays(tmp_path: Path) -> None:
-    """It is somebody else's, also when it is of the same file system (a bind mount)."""
-    precious, tree = tmp_path / "precious", tmp_path / "tree" / "in a way"
+@pytest.mark.parametrize("place", ["tree/in a way", "tree"])
+@pytest.mark.parametrize("way", ["", "link"])
+def test_a_tree_in_which_something_is_mounted_stays(tmp_path: Path, place: str, way: str) -> None:
+    """It is somebody else's, also when it is of the same file system (a bind mount), or the way there has a link."""
+    home = tmp_path / "home"
+    precious, point, tree = tmp_path / "precious", home / place, home / "tree"
     precious.mkdir()
-    tree.mkdir(parents=True)
+    point.mkdir(parents=True)
     (precious / "thesis").write_text("two years")
+    (tmp_path / "link").symlink_to(home)
+    named = tmp_path / way / "tree" if way else tree
     program = "import sys; from waagent.system import System; System('/', journalling=False).remove_tree(sys.argv[1])"
     ran = subprocess.run(
-        ["unshare", "--mount", "sh", "-euc", 'mount --bind "$1" "$2"; shift 2; exec "$@"', "sh", precious, tree,
-         sys.executable, "-c", program, tmp_path / "tree"],
+        ["unshare", "--mount", "sh", "-euc", 'mount --bind "$1" "$2"; shift 2; exec "$@"', "sh", precious, point,
+         sys.executable, "-c", program, named],
         cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True,
     )  # fmt: skip
-    assert f"something is mounted on {tree}; unmount it" in ran.stderr
+    assert f"something is mounted on {point}; unmount it" in ran.stderr
     assert (precious / "thesis").read_text() == "two years"
-    assert System("/", journalling=False).remove_tree(str(tmp_path / "tree"))
+    assert System("/", journalling=False).remove_tree(str(named))
+    assert not tree.exists()
