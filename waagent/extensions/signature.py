@@ -4,12 +4,12 @@
     Signatures.names_agree(...)  after unpacking: does signingInfo in the manifest name the same handler and version
     Signatures.refused(...)      the error for a package that a policy does not let run
 
-Certificates' dates are ignored on purpose: packages outlive them. The certificates between the signer's and the root
-come with the signature; those that this machine trusts for other things do not count. A signer's certificate may say
-nothing about its use, or name one that is not known here, but not only TLS, mail, time stamps or OCSP.
+Certificates' dates are ignored on purpose: packages outlive them. The certificates between the signer's and the
+root come with the signature; those that this machine trusts for other things do not count. A signer's certificate
+may say nothing about its use, or name one that is not known here, but not only TLS, mail, time stamps or OCSP.
 
-Without a policy that requires a signature, a bad one is noted and the package is used; with one it is refused (1009)
-and deleted before anything of it has run.
+Without a policy that requires a signature, a bad one is noted and the package is used; with one it is refused
+(1009) and deleted before anything of it has run.
 
 What signatures lead up to is the first of these files that is there (PEM, one certificate or several).
 
@@ -35,8 +35,8 @@ from waagent.extensions.policy import Policy
 from waagent.fabric.desired import Handler
 from waagent.system import System, vendor
 
-# A directory of authorities that has none. Beside -CAfile, OpenSSL looks into its own directory (-no-CApath ends that)
-# and from 3.0 on into a store at the same place (-no-CAstore would end that, but 1.1 does not know it).
+# A directory of authorities that has none. Beside -CAfile, OpenSSL looks into its own directory (-no-CApath ends
+# that) and from 3.0 on into a store at the same place (-no-CAstore would end that, but 1.1 does not know it).
 NO_AUTHORITIES = {"SSL_CERT_DIR": "/dev/null", "SSL_CERT_FILE": "/dev/null"}
 # Extended key usages: serverAuth, clientAuth, emailProtection, timeStamping, OCSPSigning.
 OTHER_USES = frozenset(f"1.3.6.1.5.5.7.3.{last}" for last in (1, 2, 4, 8, 9))
