@@ -324,6 +324,13 @@ def test_a_range_that_begins_elsewhere_is_not_taken(storage: Storage) -> None:
 
 
 @pytest.mark.wire("7.5/resumption")
+def test_a_range_that_does_not_say_of_which_version_it_is_is_not_taken(storage: Storage) -> None:
+    storage.cuts, storage.silent = [500_000], True
+    assert Internet(FakeClock()).request("GET", storage.url).body == CONTENT
+    assert ["range" in sent for sent in storage.asked] == [False, True, False]
+
+
+@pytest.mark.wire("7.5/resumption")
 @pytest.mark.parametrize("tag", ["", 'W/"weak"', "unquoted"])
 def test_without_a_strong_etag_nothing_is_pieced_together(tag: str) -> None:
     with Storage(CONTENT, tag) as storage:
