@@ -118,6 +118,27 @@ class _StorageHandler(_Quiet):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
+class Slow(_Server):
+    """Sends `begin` at once, and then x for as long as somebody listens."""
+
+    def __init__(self, begin: bytes) -> None:
+        super().__init__(_SlowHandler)
+        self.begin = begin
+        self.url = f"http://127.0.0.1:{self.port}/slow"
+
+
+class _SlowHandler(_Quiet):
+    def do_GET(self) -> None:
+        owner: Slow = self.server.owner  # type: ignore[attr-defined]
+        self.close_connection = True
+        self.wfile.write(owner.begin)
+        for _ in range(300):
+            time.sleep(0.1)
+            self.wfile.write(b"x")
+
+    do_CONNECT = do_GET
+
+
 class Proxy(_Server):
     """Forwards plain requests and tunnels CONNECT, for those who know the password (no user: for everybody)."""
 
