@@ -51,7 +51,8 @@ class _Quiet(BaseHTTPRequestHandler):
 
 
 class Storage(_Server):
-    """ranges False: it ignores Range; lies True: its 206 begins elsewhere than asked; throttle: Retry-After values;
+    """ranges False: it ignores Range; lies True: its 206 begins elsewhere than asked; silent True: its 206
+    has no ETag; throttle: Retry-After values;
     trickle: seconds between the first hundred bytes; digest: the MD5 it tells; stalls: bytes after which the next
     answers stop until the client has gone."""
 
@@ -59,7 +60,7 @@ class Storage(_Server):
         super().__init__(_StorageHandler)
         self.content, self.tag = content, tag
         self.cuts: list[int] = []
-        self.ranges, self.lies = True, False
+        self.ranges, self.lies, self.silent = True, False, False
         self.trickle = 0.0
         self.digest = ""
         self.stalls: list[int] = []
@@ -96,7 +97,7 @@ class _StorageHandler(_Quiet):
         if begin:
             told = begin - 1 if owner.lies else begin
             self.send_header("Content-Range", f"bytes {told}-{len(owner.content) - 1}/{len(owner.content)}")
-        if owner.tag:
+        if owner.tag and not (begin and owner.silent):
             self.send_header("ETag", owner.tag)
         self.end_headers()
         for at in range(100 if owner.trickle else 0):
@@ -115,6 +116,27 @@ class _StorageHandler(_Quiet):
         if cut < len(rest):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class Slow(_Server):
+    """Sends `begin` at once, and then x for as long as somebody listens."""
+
+    def __init__(self, begin: bytes) -> None:
+        super().__init__(_SlowHandler)
+        self.begin = begin
+        self.url = f"http://127.0.0.1:{self.port}/slow"
+
+
+class _SlowHandler(_Quiet):
+    def do_GET(self) -> None:
+        owner: Slow = self.server.owner  # type: ignore[attr-defined]
+        self.close_connection = True
+        self.wfile.write(owner.begin)
+        for _ in range(300):
+            time.sleep(0.1)
+            self.wfile.write(b"x")
+
+    do_CONNECT = do_GET
 
 
 class Proxy(_Server):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.protocol.servers import Proxy, Storage
+from tests.protocol.servers import Proxy, Slow, Storage
 from tests.protocol.talk import LIB, Talk
 from tests.unit.fabric.samples import FakeClock
 from waagent.errors import FabricRejected, FabricUnreachable
@@ -240,6 +240,30 @@ def test_a_trickle_ends_at_the_deadline(storage: Storage) -> None:
     assert time.monotonic() - began < 3
 
 
+@pytest.mark.wire("7.1/timeouts")
+@pytest.mark.parametrize("begin", [b"HTTP/1.1 200 ", b"HTTP/1.1 200 OK\r\nX-Header: ", b"HTTP/1.1 200 OK\r\n\r\n"])
+@pytest.mark.parametrize("way", ["direct", "proxy", "tunnel"])
+def test_what_comes_slowly_ends_at_the_deadline_wherever_it_is(begin: bytes, way: str) -> None:
+    with Slow(begin) as slow:
+        internet = Internet(FakeClock(), host="" if way == "direct" else f"http://127.0.0.1:{slow.port}")
+        url = slow.url if way == "direct" else f"{'https' if way == 'tunnel' else 'http'}://storage.example/x"
+        began = time.monotonic()
+        with pytest.raises(FabricUnreachable):
+            internet.request("GET", url, timeout=0.7)
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.wire("7.1/timeouts")
+@pytest.mark.parametrize("length", [b"Content-Length: 4000\r\n", b"", b"Content-Encoding: gzip\r\n"])
+def test_a_refusal_whose_body_comes_slowly_is_known_by_its_status(length: bytes) -> None:
+    with Slow(b"HTTP/1.1 404 Not Found\r\n" + length + b"\r\nno such") as slow:
+        began = time.monotonic()
+        answer = Internet(FakeClock()).request("GET", slow.url, timeout=1)
+        assert answer.status == 404
+        assert length.startswith(b"Content-E") or answer.body.startswith(b"no suchxx")
+        assert time.monotonic() - began < 3
+
+
 @pytest.mark.wire("7.1/redirects")
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
 def test_redirects_are_not_followed(code: int) -> None:
@@ -321,6 +345,13 @@ def test_a_range_that_begins_elsewhere_is_not_taken(storage: Storage) -> None:
     storage.cuts, storage.lies = [500_000], True
     assert Internet(FakeClock()).request("GET", storage.url).body == CONTENT
     assert "range" not in storage.asked[-1]
+
+
+@pytest.mark.wire("7.5/resumption")
+def test_a_range_that_does_not_say_of_which_version_it_is_is_not_taken(storage: Storage) -> None:
+    storage.cuts, storage.silent = [500_000], True
+    assert Internet(FakeClock()).request("GET", storage.url).body == CONTENT
+    assert ["range" in sent for sent in storage.asked] == [False, True, False]
 
 
 @pytest.mark.wire("7.5/resumption")

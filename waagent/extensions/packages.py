@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -100,12 +101,16 @@ def obtain(
     source: Source,
     accept: Callable[[str], None],
 ) -> None:
-    """Have `accept` take the package file, wherever it comes from; what it raises means that the file is bad."""
+    """Have `accept` take the package file, wherever it comes from; what it raises means that the file is bad.
+
+    That of a file which the image brought is raised only when there is nowhere to fetch another from.
+    """
     name, version = handler.name, release.version
     # What the image brought is kept when it is good. What was fetched has another name, so that it is not taken for
     # the image's should this process be killed now.
     brought, fetched = layout.package(name, version), layout.prefetched(name, version)
     kept = Kept(system, fetched)
+    refused: ExtensionError | None = None
     for archive in (brought, fetched):
         if not system.exists(archive):
             continue
@@ -114,6 +119,10 @@ def obtain(
             accept(archive)
             good = True
             return
+        except ExtensionError as error:
+            if archive == fetched:
+                raise
+            refused = error
         except (MachineError, SystemRefused):
             continue
         finally:
@@ -122,7 +131,7 @@ def obtain(
             elif not good:
                 system.remove(archive)
     if not release.uris:
-        raise ExtensionError(
+        raise refused or ExtensionError(
             f"the artifacts of {name} {version} could not be downloaded: [ExtensionDownloadError] its manifest"
             " names no location",
             handler=name,
@@ -169,14 +178,36 @@ def _put_back(system: System, layout: Layout, name: str, version: str) -> None:
 
 
 def _adopt(old: str, new: str) -> None:
-    """Copy what an earlier attempt left into the fresh tree, with times; on a clash what was there wins."""
+    """Copy what an earlier attempt left into the fresh tree, with times; on a clash what was there wins.
+
+    Files, directories and links; of a device or a pipe there is nothing that could be copied.
+    """
+    folders = []
+    left = [(old, new)]
     try:
-        if os.path.isdir(old) and not os.path.islink(old):
-            shutil.copytree(old, new, symlinks=True, dirs_exist_ok=True)
-        else:
-            shutil.copy2(old, new, follow_symlinks=False)
+        while left:
+            source, target = left.pop()
+            mode = os.lstat(source).st_mode
+            if stat.S_ISDIR(mode):
+                if not os.path.isdir(target):
+                    _make_way(target)
+                    os.mkdir(target)
+                folders.append((source, target))
+                left += [(os.path.join(source, name), os.path.join(target, name)) for name in os.listdir(source)]
+            elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+                _make_way(target)
+                shutil.copy2(source, target, follow_symlinks=False)
+        for source, target in reversed(folders):  # after what is in them, which would change their times
+            shutil.copystat(source, target)
     except (OSError, shutil.Error) as error:
         raise MachineError(f"cannot keep {old} for the new package: {error}") from error
+
+
+def _make_way(target: str) -> None:
+    if os.path.isdir(target):  # packages have no links
+        shutil.rmtree(target)
+    elif os.path.lexists(target):
+        os.unlink(target)
 
 
 def forget_others(system: System, layout: Layout, name: str, version: str) -> None:

@@ -130,8 +130,18 @@ def in_force(system: System, path: str | None) -> Policy | None:
 
 def parse(text: str, path: str) -> Policy:
     """Raises PolicyInvalid for anything that is not exactly a policy."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The last of several would count, and somebody may have meant another."""
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise _invalid(path, twice[:80], "it stands twice in the same object")
+        return found
+
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise _invalid(path, "", f"it is not JSON ({error})") from error
     top = _object(path, "the document", document, ("policyVersion", "extensionPolicies"))
@@ -143,14 +153,18 @@ def parse(text: str, path: str) -> Policy:
     if not isinstance(extensions, dict):
         raise _invalid(path, "extensionPolicies.extensions", "it is not an object")
     signed: dict[str, bool] = {}
+    named: set[str] = set()
     for name, rules in extensions.items():
         where = f"extensionPolicies.extensions.{name}"
+        if name.lower() in named:
+            raise _invalid(path, where, "it is named twice: names are compared without regard to case")
+        named.add(name.lower())
         entry = _object(path, where, rules, ("signatureRequired", "runtimePolicy"))
         if entry.get("signatureRequired") is not None:
             signed[name.lower()] = _boolean(path, entry, "signatureRequired", where)
     return Policy(
         path,
-        frozenset(name.lower() for name in extensions) if listed_only else None,
+        frozenset(named) if listed_only else None,
         _boolean(path, policies, "signatureRequired", "extensionPolicies"),
         signed,
         _denied(path, _given(policies, "deniedExtensions", [])),

@@ -4,8 +4,12 @@
     Signatures.names_agree(...)  after unpacking: does signingInfo in the manifest name the same handler and version
     Signatures.refused(...)      the error for a package that a policy does not let run
 
-Certificates' dates are ignored on purpose: packages outlive them. Without a policy that requires a signature, a bad
-one is noted and the package is used; with one it is refused (1009) and deleted before anything of it has run.
+Certificates' dates are ignored on purpose: packages outlive them. The certificates between the signer's and the
+root come with the signature; those that this machine trusts for other things do not count. A signer's certificate
+may say nothing about its use, or name one that is not known here, but not only TLS, mail, time stamps or OCSP.
+
+Without a policy that requires a signature, a bad one is noted and the package is used; with one it is refused
+(1009) and deleted before anything of it has run.
 
 What signatures lead up to is the first of these files that is there (PEM, one certificate or several).
 
@@ -21,6 +25,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 
 from waagent.errors import ExtensionError, SystemRefused
@@ -29,6 +34,12 @@ from waagent.extensions.handler import HandlerManifest
 from waagent.extensions.policy import Policy
 from waagent.fabric.desired import Handler
 from waagent.system import System, vendor
+
+# A directory of authorities that has none. Beside -CAfile, OpenSSL looks into its own directory (-no-CApath ends
+# that) and from 3.0 on into a store at the same place (-no-CAstore would end that, but 1.1 does not know it).
+NO_AUTHORITIES = {"SSL_CERT_DIR": "/dev/null", "SSL_CERT_FILE": "/dev/null"}
+# Extended key usages: serverAuth, clientAuth, emailProtection, timeStamping, OCSPSigning.
+OTHER_USES = frozenset(f"1.3.6.1.5.5.7.3.{last}" for last in (1, 2, 4, 8, 9))
 
 _UNSIGNED = "the goal state has no signature of this one"
 DELETED = "it was deleted"
@@ -131,19 +142,35 @@ def _objection(system: System, zip_path: str, handler: Handler, openssl: str, ro
     root = next((file for file in roots if system.exists(file)), None)
     if root is None:
         return f"there is no root certificate to check its signature with ({' or '.join(roots)})"
-    temporary = f"{zip_path}_signature.pem"
     try:
-        system.write(temporary, signature, mode=0o600)
         result = system.run(
-            openssl, "cms", "-verify", "-binary", "-inform", "der", "-in", temporary, "-content", zip_path,
-            "-purpose", "any", "-CAfile", root, "-no_check_time", "-out", "/dev/null",
-            ok=None, reads=True, limit=120,
+            openssl, "cms", "-verify", "-binary", "-inform", "der", "-content", zip_path, "-purpose", "any",
+            "-CAfile", root, "-no-CApath", "-no_check_time", "-signer", "/dev/stdout", "-out", "/dev/null",
+            stdin=signature, env=NO_AUTHORITIES, ok=None, reads=True, limit=120,
         )  # fmt: skip
     except SystemRefused as error:
         return f"its signature cannot be checked: {error}"
-    finally:
-        system.remove(temporary)
     if result.status != 0:
         last = (result.stderr.strip() or "no reason given").splitlines()[-1][:300]
         return f"its signature is not good (openssl cms: status {result.status}, {last})"
+    return _no_signer(result.stdout)
+
+
+def _no_signer(certificates: str) -> str:
+    """Why one of these (PEM) is no signer's; "" when all are."""
+    from cryptography import x509
+
+    blocks = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", certificates, re.DOTALL)
+    if not blocks:
+        return "openssl does not tell who has signed it"
+    for block in blocks:
+        try:
+            certificate = x509.load_pem_x509_certificate(block.encode())
+            usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        except x509.ExtensionNotFound:
+            continue
+        except ValueError as error:
+            return f"the certificate of its signer cannot be read: {error}"
+        if {one.dotted_string for one in usage} <= OTHER_USES:
+            return "the certificate of its signer is only for something else (its extended key usage)"
     return ""

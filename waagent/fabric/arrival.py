@@ -102,10 +102,10 @@ class Arrival:
         return {"Range": f"bytes={self.size}-", "If-Range": self.origin.tag} if self.begun(url) else {}
 
     def fits(self, headers: Mapping[str, str]) -> bool:
-        """Whether a 206 brings what comes next of the version that has begun to arrive."""
+        """Whether a 206 brings what comes next of the version that has begun to arrive and tells it."""
         unit, _, span = headers.get("Content-Range", "").partition(" ")
         where, _, total = span.partition("/")
-        same = headers.get("ETag", self.origin.tag) == self.origin.tag
+        same = self.origin.continues and headers.get("ETag", "") == self.origin.tag
         length = total == "*" or self.origin.total < 0 or total == str(self.origin.total)
         return bool(self.size) and unit == "bytes" and where.startswith(f"{self.size}-") and same and length
 

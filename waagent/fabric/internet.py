@@ -7,8 +7,8 @@
                                                      into=Arrival: after what it holds already of the same version
 
 The proxy is the one that proxies.py chooses, with its user and password; certificates are checked by the system's
-store; redirects are not followed; a body is limited in size and in time. requests is imported with the first
-request, or on the side after prepare().
+store; redirects are not followed; a body is limited in size, and head and body together in time. requests is
+imported with the first request, or on the side after prepare().
 
 A download that breaks off is continued at once where it ended (Range, If-Range) when the server gave a strong ETag,
 as long as every try brings some more of it; a server that has another version by now sends the whole again. Where
@@ -21,9 +21,10 @@ Source: wire-protocol 7.1, 7.2, 7.5; RFC 9110 13.1.5, 14.
 from __future__ import annotations
 
 import io
+import socket
 import threading
-from http.client import HTTPException
-from typing import TYPE_CHECKING, NamedTuple, Optional
+from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional
 
 from waagent import __version__
 from waagent.errors import FabricRejected, FabricUnreachable
@@ -32,7 +33,7 @@ from waagent.fabric.arrival import Arrival, Origin, origin_of
 from waagent.system.redact import redact, redact_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import requests
 
@@ -43,6 +44,7 @@ DOCUMENT_LIMIT = 16 * 1024 * 1024
 TOTAL = 300.0
 PIECE = 128 * 1024
 CONTINUATIONS = 20
+TOLD, TOLD_WITHIN = 4096, 5.0  # bytes of the body of a refusal, and seconds for it
 
 
 class Answer(NamedTuple):
@@ -105,8 +107,10 @@ class Internet:
         """Status 0: the transfer broke off and can be continued."""
         import requests
 
+        session = self._open()
+        self._mine.left = transfer.left
         try:
-            with self._open().request(
+            with session.request(
                 transfer.method,
                 transfer.url,
                 headers=sent,
@@ -127,7 +131,7 @@ class Internet:
                     arrival.restart()
                     return 0, None, b""
                 if status not in (200, 201, 202):
-                    return status, retry_after, next(answer.iter_content(4096), b"")
+                    return status, retry_after, transfer.told(answer)
                 arrival.restart(origin_of(transfer.url, answer.headers) if transfer.method == "GET" else Origin())
                 return (status if transfer.take(answer) else 0), retry_after, b""
         except requests.RequestException as error:
@@ -151,7 +155,13 @@ class Internet:
             session.trust_env = False  # neither the environment's proxies nor .netrc: proxies.py decides
             session.headers["Accept-Encoding"] = "identity"
             session.verify = self._authorities or True
+            _be_punctual(session, self._left)
         return session
+
+    def _left(self) -> float:
+        """Seconds for this thread's exchange."""
+        left: float = self._mine.left()
+        return left
 
     def _proxies(self, url: str) -> dict[str, str]:
         proxy = proxies.choose(url, self._host, self._port, self._environment)
@@ -167,6 +177,23 @@ class _Transfer:
         self._monotonic = clock.monotonic
         self._deadline = clock.monotonic() + timeout
 
+    def left(self) -> float:
+        """Seconds."""
+        return self._deadline - self._monotonic()
+
+    def told(self, answer: requests.Response) -> bytes:
+        """The beginning of the body of a refusal, as far as it comes soon: its status is known."""
+        self._deadline = min(self._deadline, self._monotonic() + TOLD_WITHIN)
+        told = b""
+        try:
+            for piece in _pieces(answer):
+                told += piece
+                if len(told) >= TOLD:
+                    break
+        except (OSError, HTTPException):
+            pass
+        return told[:TOLD]
+
     def take(self, answer: requests.Response) -> bool:
         """Copy the body; false when it broke off after some bytes, or is damaged, and can be asked for again."""
         arrival, total = self.arrival, self.arrival.origin.total
@@ -178,13 +205,15 @@ class _Transfer:
                 piece = next(pieces, b"")
             except (OSError, HTTPException) as error:  # those of requests are OSError
                 broken = _reason(error)
+                if self.left() <= 0:
+                    raise self._late() from error
                 break
             if not piece:
                 break
             if arrival.size + len(piece) > self.limit:
                 raise self._too_large("the answer goes on")
-            if self._monotonic() > self._deadline:
-                raise self.unreachable(f"not complete in time, {arrival.size} bytes so far")
+            if self.left() < 0:
+                raise self._late()
             arrival.write(piece)
         if not broken and total in (-1, arrival.size):
             return self.intact()
@@ -207,9 +236,63 @@ class _Transfer:
     def unreachable(self, what: str) -> FabricUnreachable:
         return FabricUnreachable(f"{self.method} {self.shown}: {what}", url=self.shown)
 
+    def _late(self) -> FabricUnreachable:
+        return self.unreachable(f"not complete in time, {self.arrival.size} bytes so far")
+
     def _too_large(self, how: str) -> FabricRejected:
         what = f"{self.method} {self.shown}: the answer is over the limit of {self.limit} bytes ({how})"
         return FabricRejected(what, url=self.shown)
+
+
+def _be_punctual(session: requests.Session, left: Callable[[], float]) -> None:
+    """Have its connections read no longer than left() tells, heads included; requests only times single pieces."""
+
+    class Response(HTTPResponse):
+        def __init__(self, sock: socket.socket, *arguments: Any, **more: Any) -> None:
+            super().__init__(sock, *arguments, **more)
+            self.fp: Any = io.BufferedReader(_Punctual(self.fp.detach(), sock, left))
+
+    def punctual(pool: Any) -> Any:
+        connection = pool.ConnectionCls
+        if issubclass(connection.response_class, Response):
+            return pool
+        connection = type(connection.__name__, (connection,), {"response_class": Response})
+        return type(pool.__name__, (pool,), {"ConnectionCls": connection})
+
+    def on(manager: Any) -> Any:
+        pools = manager.pool_classes_by_scheme
+        manager.pool_classes_by_scheme = {scheme: punctual(pool) for scheme, pool in pools.items()}
+        return manager
+
+    adapters: Any = session.adapters.values()
+    for adapter in adapters:
+        on(adapter.poolmanager)
+        through = adapter.proxy_manager_for
+        adapter.proxy_manager_for = lambda *words, through=through, **more: on(through(*words, **more))
+
+
+class _Punctual(io.RawIOBase):
+    """What a socket's file reads, piece by piece, until the time is over."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, left: Callable[[], float]) -> None:
+        self._raw, self._sock, self._left = raw, sock, left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left, usual = self._left(), self._sock.gettimeout()
+        if left <= 0:
+            raise socket.timeout("not complete in time")
+        self._sock.settimeout(left if usual is None else min(left, usual))
+        try:
+            return self._raw.readinto(buffer)
+        finally:
+            self._sock.settimeout(usual)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def _pieces(answer: requests.Response) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.unit.extensions.conftest import Bed, multi, pack, settings, single
 from waagent.extensions import policy
+from waagent.extensions.packages import Release
 from waagent.extensions.policy import Policy, PolicyInvalid
 from waagent.extensions.steps import Rules
 from waagent.fabric.desired import Settings
@@ -99,6 +100,9 @@ def test_109_case_does_not_matter(bed: Bed) -> None:
         '{"policyVersion": "0.1.0", "extensionPolicies": {"extensions": {"x": []}}}',
         '{"policyVersion": "0.1.0", "extensionPolicies": {"extensions": {"x": {"signatureRequired": 1}}}}',
         '{"policyVersion": "0.1.0", "extensionPolicies": {"extensions": {"x": {"more": 1}}}}',
+        '{"policyVersion": "0.1.0", "extensionPolicies": {"deniedExtensions": ["A.*"], "deniedExtensions": []}}',
+        '{"policyVersion": "0.1.0", "extensionPolicies": {"signatureRequired": true}, "extensionPolicies": {}}',
+        '{"policyVersion": "0.1.0", "extensionPolicies": {"extensions": {"A.B": {"signatureRequired": true}, "a.b": {}}}}',
         "[" * 100_000,
     ],
 )
@@ -436,6 +440,27 @@ def test_a_signed_package_of_another_handler_does_not_run(bed: Bed, sign: Any, d
     good = bed.publish(NAME, "1.0.0", {"enable": "status success fine"}, top=SIGNING)
     bed.process(single(NAME, signature=sign(good)))
     assert (bed.verbs(), settings(bed.entry(NAME))["status"]) == (["install", "enable"], "success")
+
+
+@pytest.mark.row("extensions", 82)
+@needs_openssl
+@pytest.mark.parametrize("offered", [True, False])
+def test_a_package_of_the_image_whose_signature_is_bad_makes_way_for_a_good_one(
+    bed: Bed, sign: Any, offered: bool
+) -> None:
+    bed.rules = REQUIRED
+    content = bed.publish(NAME, "1.0.0", {"enable": "status success fine"}, top=SIGNING)
+    Path(bed.layout.package(NAME, "1.0.0")).write_bytes(pack({"HandlerManifest.json": b"[{}]"}))
+    if not offered:
+        bed.releases = lambda handler: [Release("1.0.0", ())]  # type: ignore[method-assign]
+    bed.process(single(NAME, signature=sign(content)))
+    assert not Path(bed.layout.package(NAME, "1.0.0")).exists()
+    if offered:
+        assert (bed.fetched, bed.verbs(), bed.entry(NAME)["status"]) == ([f"{NAME} 1.0.0"], ["install", "enable"], "Ready")
+        assert Path(bed.layout.validated(NAME, "1.0.0")).exists()
+    else:
+        assert (bed.fetched, bed.ran()) == ([], [])
+        assert "its signature is not good" in refused(bed)
 
 
 @pytest.mark.row("field-demands", 75)

@@ -116,6 +116,34 @@ def test_records_survive_a_kill_between_the_old_tree_and_the_new_one(bed: Bed, n
     assert [name for name in os.listdir(bed.layout.lib) if name.startswith(".")] == []
 
 
+def test_of_what_is_kept_devices_and_pipes_are_not_copied(bed: Bed) -> None:
+    """And what was there wins over the package's, whatever it is; nothing is followed."""
+    bed.publish(NAME, "1.0.0", {"install": "exit 1"})
+    bed.process(single(NAME))
+    base, outside = bed.base(NAME, "1.0.0"), bed.folder / "outside"
+    outside.mkdir()
+    os.mkfifo(base / "mrseq")
+    os.mkfifo(base / "config/pipe")
+    (base / "config/link").symlink_to(outside)
+    (base / "config/kept").write_text("old")
+    (base / "config/tree").write_text("now a file")
+    os.utime(base / "config/kept", (1000, 1000))
+    (base / "status/deep").mkdir()
+    os.utime(base / "status/deep", (2000, 2000))
+    if os.geteuid() == 0:
+        os.mknod(base / "config/zero", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    extra = {"config/link/file": b"new", "config/kept": b"new", "config/tree/file": b"new", "config/more": b"new"}
+    bed.publish(NAME, "1.0.0", extra=extra)
+    assert not bed.process(single(NAME)).failed
+    assert bed.entry(NAME)["status"] == "Ready"
+    kept = {path.name for path in (base / "config").iterdir()} & {"pipe", "zero", "link", "kept", "tree", "more"}
+    assert kept == {"link", "kept", "tree", "more"}
+    assert (os.readlink(base / "config/link"), list(outside.iterdir())) == (str(outside), [])
+    assert [(base / "config" / name).read_text() for name in ("kept", "tree", "more")] == ["old", "now a file", "new"]
+    assert ((base / "config/kept").stat().st_mtime, (base / "status/deep").stat().st_mtime) == (1000, 2000)
+    assert not (base / "mrseq").exists()
+
+
 def test_a_tree_that_was_being_deleted_does_not_come_back(bed: Bed) -> None:
     stale, replaced = (Path(getattr(bed.layout, kind)(NAME, "1.0.0")) for kind in ("stale", "replaced"))
     (stale / "config").mkdir(parents=True)
