@@ -132,7 +132,10 @@ def _unusable(handler: str, why: str) -> ExtensionError:
 
 def read_manifest(system: System, layout: Layout, name: str, version: str) -> HandlerManifest:
     """Raises ExtensionError: 1002 when it cannot be read, 1003 when it cannot be used."""
-    path = layout.manifest(name, version)
+    return _read(system, layout.manifest(name, version), name)
+
+
+def _read(system: System, path: str, name: str) -> HandlerManifest:
     try:
         text = system.read_foreign(path, MANIFEST_LIMIT).decode("utf-8-sig")
     except OSError as error:
@@ -362,6 +365,12 @@ def _make_executable(system: System, base: str) -> None:
                 count += 1
     if count:
         system.note(Effect("mode", base, note=f"u+x on {count} files below it"))
+
+
+def manifest_of(system: System, tree: str, name: str) -> HandlerManifest:
+    """The manifest that an unpacked tree brings, wherever it lies in it. Raises ExtensionError: 1002, 1003."""
+    below = find_manifest(str(system.path(tree)))
+    return _read(system, f"{tree}/{below or MANIFEST}", name)
 
 
 def find_manifest(tree: str) -> str | None:

@@ -87,7 +87,7 @@ def place(
 
     def accept(archive: str) -> None:
         signed[0] = check(archive)
-        _unpack(system, layout, name, version, archive)
+        put(system, layout, name, version, archive)
 
     obtain(system, layout, handler, release, source, accept)
     return signed[0]
@@ -152,11 +152,24 @@ def not_downloaded(name: str, version: str, error: Exception) -> ExtensionError:
     )
 
 
-def _unpack(system: System, layout: Layout, name: str, version: str, archive: str) -> None:
+def put(
+    system: System,
+    layout: Layout,
+    name: str,
+    version: str,
+    archive: str,
+    approve: Callable[[str], None] = lambda tree: None,
+) -> None:
+    """approve looks at the unpacked tree; what it raises leaves everything as it was."""
     base, fresh, replaced = layout.base(name, version), layout.fresh(name, version), layout.replaced(name, version)
     _put_back(system, layout, name, version)
     system.remove_tree(fresh)
     unpack(system, archive, fresh, mode=FILE_MODE)
+    try:
+        approve(fresh)
+    except ExtensionError:
+        system.remove_tree(fresh)
+        raise
     system.set_mode(fresh, 0o700)
     there = system.is_directory(base)
     for kept in KEPT if there else ():

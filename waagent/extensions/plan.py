@@ -14,7 +14,7 @@ Operation verbs:
     settings     write the settings file               install, enable, disable, update, uninstall   run the command
     carry        mrseq and status files to the new version          remove   delete the version's directory and zip
     forget       delete an instance's files            idle   note that no instance is enabled any more
-    check        that an installed version is what was signed
+    check        the signed package in the place of what was installed, which is to be installed again then
 
 signed: whether a policy requires a good signature. Then nothing is run of a version without one but what removes or
 replaces it: what is installed already is checked first. Removals never carry a signature, so they are not held up.
@@ -221,12 +221,15 @@ def _enable(pair: Pair, observed: Observed, signed: bool) -> tuple[Operation, ..
     pending = pending_update(name, wanted, observed)
     removal = pair.settings is not None and pair.settings.state != model.ENABLED  # of one instance
     runs = not removal if state in (INSTALLED, ENABLED) else pending is not None  # what is there, as it is
-    if signed and runs and here is not None and not here.checked:
+    check = signed and runs and here is not None and not here.checked
+    if check:
         operations.append(_operation(pair, "check", wanted))
     if state in (INSTALLED, ENABLED):
         operations.append(_operation(pair, "settings", wanted))
         if pending is not None:
             operations += _rest_of_removal(pair, pending, observed)
+        if check:
+            operations.append(_operation(pair, "install", wanted))
     else:
         old = observed.installed(name, besides=wanted)
         if pending is not None:
@@ -377,7 +380,7 @@ def after(operation: Operation, observed: Observed) -> Observed:
     if operation.verb == "download":
         changed = here._replace(state=NOT_INSTALLED, instances=frozenset(), checked=False)
     elif operation.verb in ("initialise", "check"):
-        changed = here._replace(checked=True)
+        changed = here._replace(state=NOT_INSTALLED, checked=True)
     elif operation.verb == "install":
         changed = here._replace(state=INSTALLED)
     elif operation.verb == "enable":

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import shutil
 import subprocess
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.extensions.conftest import Bed, multi, pack, settings, single
+from tests.unit.extensions.conftest import Bed, kill_before, multi, pack, settings, single
 from waagent.extensions import policy
 from waagent.extensions.packages import Release
 from waagent.extensions.policy import Policy, PolicyInvalid
@@ -498,14 +496,42 @@ def installed(bed: Bed) -> bytes:
 
 @pytest.mark.row("field-demands", 75)
 @needs_openssl
-def test_what_is_installed_is_compared_with_its_signed_package_once(bed: Bed, sign: Any, installed: bytes) -> None:
-    for fetched in ([f"{NAME} 1.0.0"], []):
+@pytest.mark.parametrize("case", ["as it was", "changed", "gone", "manifest", "added"])
+def test_what_is_installed_is_replaced_by_its_signed_package_once(
+    bed: Bed, sign: Any, installed: bytes, case: str
+) -> None:
+    base = bed.base(NAME, "1.0.0")
+    if case == "changed":
+        (base / "bin/enable.sh").write_text("date > OWN-file; status success evil")
+    elif case == "gone":
+        (base / "bin/enable.sh").unlink()
+    elif case == "manifest":
+        (base / "HandlerManifest.json").write_text("[{}]")
+    elif case == "added":  # what the signed files run if it is there
+        (base / "bin/install.sh").write_text("exit 1")
+    (base / "mrseq").write_text("0")
+    for fetched, verbs in (([f"{NAME} 1.0.0"], ["install", "enable"]), ([], ["enable"])):
         bed.process(single(NAME, signature=sign(installed)))
-        assert (bed.fetched, bed.verbs()) == (fetched, ["enable"])
+        assert (bed.fetched, bed.verbs()) == (fetched, verbs)
+        assert not (base / "bin/install.sh").exists()
+        assert (base / "bin/enable.sh").read_text() == "date > own-file; status success fine"
+        assert ((base / "mrseq").read_text(), bed.state(NAME, "1.0.0")) == ("0", "Enabled")
         assert settings(bed.entry(NAME))["status"] == "success"
         bed.fetched.clear()
     assert Path(bed.layout.validated(NAME, "1.0.0")).exists()
     assert not list(Path(bed.layout.lib).glob(".*"))
+
+
+@needs_openssl
+@pytest.mark.parametrize("verb", ["settings", "install", "enable"])
+def test_a_kill_after_the_replacement_leaves_nothing_that_is_not_installed(
+    bed: Bed, sign: Any, installed: bytes, verb: str
+) -> None:
+    kill_before(bed, verb, single(NAME, signature=sign(installed)))
+    ran = bed.verbs()
+    bed.process(single(NAME, signature=sign(installed)))
+    assert ran + bed.verbs() == ["install", "enable"]
+    assert bed.entry(NAME)["status"] == "Ready"
 
 
 @pytest.mark.row("field-demands", 75)
@@ -515,10 +541,6 @@ def test_what_is_installed_is_compared_with_its_signed_package_once(bed: Bed, si
     [
         ("unsigned", "the goal state has no signature of this one"),
         ("bad", "its signature is not good"),
-        ("changed", "its bin/enable.sh is not the one that was signed"),
-        ("gone", "its bin/enable.sh is not the one that was signed"),
-        ("manifest", "its HandlerManifest.json is not the one that was signed"),
-        ("elsewhere", "its HandlerManifest.json is not the one that was signed"),
         ("names", "its signingInfo names version '9'"),
         ("unreachable", "what is installed cannot be checked"),
     ],
@@ -527,18 +549,7 @@ def test_what_is_installed_and_is_not_what_was_signed_is_not_enabled(
     bed: Bed, sign: Any, installed: bytes, case: str, why: str
 ) -> None:
     base = bed.base(NAME, "1.0.0")
-    if case == "changed":
-        (base / "bin/enable.sh").write_text("date > OWN-file; status success fine")
-    elif case == "gone":
-        (base / "bin/enable.sh").unlink()
-    elif case == "manifest":
-        (base / "HandlerManifest.json").write_text((base / "HandlerManifest.json").read_text() + " ")
-    elif case == "elsewhere":  # the signed one lies deeper, and the one that counts is somebody else's
-        archive = zipfile.ZipFile(io.BytesIO(installed))
-        files = {name: archive.read(name) for name in archive.namelist()}
-        files["deep/HandlerManifest.json"] = files.pop("HandlerManifest.json") + b" "
-        bed.publish_raw(NAME, "1.0.0", pack(files))
-    elif case == "names":
+    if case == "names":
         (base / "HandlerManifest.json").write_text(
             (base / "HandlerManifest.json").read_text().replace('"version": "1.0.0"', '"version": "9"')
         )
