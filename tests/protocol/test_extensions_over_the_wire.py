@@ -526,8 +526,8 @@ class FakeWorker(watcher_worker.Worker):
     def busy(self) -> bool:
         return False
 
-    def completed(self) -> bool:
-        return True
+    def end(self) -> str:
+        return "done"
 
     def start(self) -> None:
         pass

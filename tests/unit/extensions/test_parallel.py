@@ -45,7 +45,8 @@ def test_one_at_a_time_is_the_default_and_two_are_not_three(bed: Bed) -> None:
     for count, expected in ((1, 2), (2, 3)):
         parallel(bed, count)
         for name in NAMES:
-            wants = MEET.replace("COUNT", str(expected)).replace("seq 500", "seq 20")
+            leave = """trap 'rm -f "$BASE/../meeting.$VERB.$(basename "$BASE")"' EXIT\n"""  # who has gone is not here
+            wants = leave + MEET.replace("COUNT", str(expected)).replace("seq 500", "seq 20")
             bed.publish(name, f"{count}.0.0", {"install": wants})
         first = bed.process(*(single(name, f"{count}.0.0") for name in NAMES)).fates[0]
         assert first.result == "failed", f"{expected} ran at once where {count} may"
