@@ -15,9 +15,11 @@ def main(report: str, status: str, left_out: str = "") -> None:
     seconds: Counter[str] = Counter()
     failed = []
     try:
-        cases = list(ET.parse(report).iter("testcase"))
+        tree = ET.parse(report)
+        cases = list(tree.iter("testcase"))
+        wall = sum(float(suite.get("time", 0)) for suite in tree.iter("testsuite"))
     except (ET.ParseError, FileNotFoundError):
-        cases = []
+        cases, wall = [], 0.0
     for case in cases:
         name = case.get("classname", "")
         parts = name.split(".")
@@ -35,13 +37,13 @@ def main(report: str, status: str, left_out: str = "") -> None:
     print()
     for kind in sorted(kinds):
         counts = ", ".join(f"{number} {outcome}" for outcome, number in sorted(kinds[kind].items()))
-        print(f"  {kind:12} {counts} in {seconds[kind]:.0f} s")
+        print(f"  {kind:12} {counts}; {seconds[kind]:.0f} s if it were one after the other")
     for name in failed:
         print(f"  failed: {name}")
     if left_out:
         print(f"  {left_out}")
     total = sum(sum(counts.values()) for counts in kinds.values())
-    print(f"script/test: {'passed' if status == '0' else 'FAILED'} ({total} tests)")
+    print(f"script/test: {'passed' if status == '0' else 'FAILED'} ({total} tests in {wall:.0f} s)")
 
 
 if __name__ == "__main__":

@@ -378,6 +378,7 @@ def late(ctx, disk):
 def test_row_60_a_disk_that_the_bus_shows_is_waited_for_until_udev_is_done(module, ctx, script, program, late):
     program("udevadm")
     script.on("udevadm", "settle", "--timeout=30", "--exit-if-exists=/dev/sdb", effect=late.show)
+    script.on("udevadm", "settle", "--timeout=15")
     assert module.run(ctx).message.startswith("made ext4")
     assert scratch_disk.awaited(ctx.system) == ""
     assert late.run(ctx).kind == "skipped"

@@ -174,7 +174,7 @@ def test_row_72_the_platform_s_layout_of_a_large_disk_becomes_one_partition(vm: 
     assert vm.succeed("ls /dev/disk/azure/").split()[:3] == ["resource", "resource-part1", "resource-part2"]
     assert f"made ext4 on /dev/sda1 and mounted it on {POINT}" in prepare(vm)
     listed = vm.succeed("udevadm settle; lsblk --noheadings --list --output NAME,FSTYPE /dev/sda")
-    assert listed.split() == ["sda", "sda1", "ext4"]
+    assert listed.split() == ["sda", "sda1", "ext4"]  # one partition, and udev knows what is on it
 
 
 def test_encrypted_swap_is_noise_on_the_disk(vm: VirtualMachine) -> None:

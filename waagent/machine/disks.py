@@ -51,6 +51,7 @@ LINUX = {"dos": "83", "gpt": "0fc63daf-8483-4772-8e79-3d69d8477de4"}
 
 PROBED = 1024 * 1024
 WAIT_FOR_PARTITION = 25.0
+WAIT_FOR_UDEV = 15
 
 
 class Part(NamedTuple):
@@ -239,6 +240,7 @@ def retype(system: System, profile: DistroProfile, part: str, device: str, table
 
 def make_filesystem(system: System, command: tuple[str, ...], part: str, limit: float = 900.0) -> None:
     """Run mkfs on the partition. Raises DiskError."""
+    _let_udev_see(system)
     argv = tuple(word.replace("{device}", part) for word in command)
     try:
         system.run(*argv, limit=limit)
@@ -285,6 +287,14 @@ def _await_partition(system: System, profile: DistroProfile, device: str) -> str
         if not system.exists(part):
             system.clock.sleep(1.0)
     return part
+
+
+def _let_udev_see(system: System) -> None:
+    """Let udev end with what a new table has made. It watches a device only then: a file system that is ready
+    earlier gets no name in /dev/disk/by-uuid, and lsblk does not know it.
+    """
+    if system.which("udevadm") is not None:
+        system.run("udevadm", "settle", f"--timeout={WAIT_FOR_UDEV}", reads=True, ok=None, limit=WAIT_FOR_UDEV + 5)
 
 
 def _what_is_left(system: System, device: str) -> str:
