@@ -51,10 +51,13 @@ class Running:
         self.imds_url, self.control_url = urls["metadata"], urls["control"]
 
     def run(self, *arguments: str, status: int = 0, stdin: str = "") -> str:
-        done = subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, input=stdin,
-                              env={**os.environ, "WAAGENT_SIMULATOR": self.control_url}, timeout=60)
+        done = self.ended(*arguments, stdin=stdin)
         assert done.returncode == status, done
         return done.stdout if status == 0 else done.stdout + done.stderr
+
+    def ended(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, input=stdin,
+                              env={**os.environ, "WAAGENT_SIMULATOR": self.control_url}, timeout=60, check=False)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -214,6 +217,12 @@ def test_packages_of_a_directory_are_served_and_picked_up_later(tmp_path):
         handler_directory(tmp_path / "packages", "1.3.0")
         running.run("publish", "vm01", "--extension", "Contoso.Sim.Tool=1.3.0")
         assert "Contoso.Sim.Tool 1.3.0" in running.run("package", "list")
+        shutil.make_archive(str(tmp_path / "packages/Contoso.Sim.Zip-2.0"), "zip", handler_directory(tmp_path))
+        assert running.ended("publish", "vm01", "--extension", "Contoso.Sim.Zip=2.0").stderr == ""
+        unserved = running.ended("publish", "vm01", "--extension", "Contoso.Sim.Zip=2.1")
+        assert (unserved.returncode, unserved.stderr.split(";")[0]) == (
+            0, "note: no package of Contoso.Sim.Zip 2.1 is served here")
+        running.run("publish", "vm01", "--remove", "Contoso.Sim.Zip")
         running.run("publish", "vm01", "--remove", "Contoso.Sim.Tool", "--source", "fasttrack")
         assert json.loads(running.run("machine", "show", "vm01"))["fast_goal"]["extensions"] == []
         running.run("publish", "vm01", "-", stdin='{"extensions": [{"name": "A.B", "version": "1"}], "on_hold": true}')

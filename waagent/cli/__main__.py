@@ -62,7 +62,7 @@ def _run(verb: str, arguments: list[str]) -> int:
     parser = _Parser(prog=f"waagent {verb}", description=file.__doc__, formatter_class=form)
     parser.add_argument("--root", metavar="DIR", default="/", help="act on the machine in DIR, not on this one")
     file.arguments(parser)
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)  # an option may stand before the argument that it is about
     if not os.path.isdir(args.root):
         return _fail(f"waagent {verb}: --root {args.root}: no such directory")
     try:
@@ -71,6 +71,11 @@ def _run(verb: str, arguments: list[str]) -> int:
         return status
     except WaagentError as error:
         return _fail(f"waagent {verb}: {error.message}")
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.startswith("waagent"):
+            raise
+        told = f"the Python module {error.name} is not installed; look for python3-{error.name} among the packages"
+        return _fail(f"waagent {verb}: {told}")
     except PermissionError as error:
         return _fail(f"waagent {verb}: {error.filename}: {error.strerror}; try it as root")
     except BrokenPipeError:

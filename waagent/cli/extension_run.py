@@ -40,32 +40,40 @@ def main(args: argparse.Namespace, system: System) -> int:
     if negative:
         print(f"waagent extensions: --{negative[0]} cannot be negative", file=sys.stderr)
         return 2
-    packed = local.package(args.target, args.name, args.version)
-    before = local.package(args.update_from, args.name or packed.name) if args.update_from else None
-    public, protected = _read(args.settings), _read(args.protected)
+    try:
+        packed = local.package(args.target, args.name, args.version)
+        before = local.package(args.update_from, args.name or packed.name) if args.update_from else None
+        public, protected = _read(args.settings), _read(args.protected)
+    except ExtensionError as error:
+        print(f"waagent extensions: {error.message}", file=sys.stderr)
+        return 2
     if before is not None:
         verbs = list(dict.fromkeys([*verbs, "update"]))
     elif "update" in verbs:
         print("waagent extensions: --operation update needs --from OLD.zip, what to update from", file=sys.stderr)
         return 2
     wrong = layout.objection(packed.name, packed.version, tuple(args.instance))
-    if wrong:
-        raise ExtensionError(f"cannot run {packed.name}: {wrong}", handler=packed.name)
     if before is not None and before.version == packed.version:
-        told = f"cannot update {packed.name} from {before.version} to itself; say --version"
-        raise ExtensionError(told, handler=packed.name)
+        wrong = f"it cannot be updated from {before.version} to itself; say --version"
+    if wrong:
+        print(f"waagent extensions: cannot run {packed.name}: {wrong}", file=sys.stderr)
+        return 2
     shown = _nothing if args.format == "json" else _show
     try:
         with _tree(args, system) as tree:
             bench = local.Bench(system, tree, args.limit, begun=_show_begun, over=shown)
-            settings = _settings(bench, packed.name, args, public, protected)
-            status, well = _try(bench, args, packed, before, settings, verbs)
-            report = _report(bench, packed, status, well, tree if args.keep else "")
-    except _Interrupted as interrupted:
-        print(f"waagent extensions: {interrupted.signal.name}: the command was ended", file=sys.stderr)
-        return 128 + interrupted.signal
-    print(json.dumps(report, indent=1) if args.format == "json" else _ending(report))
-    return 0 if well else 1
+            try:
+                settings = _settings(bench, packed.name, args, public, protected)
+                status, well = _try(bench, args, packed, before, settings, verbs)
+                result, code = ("succeeded", 0) if well else ("failed", 1)
+            except _Interrupted as interrupted:
+                status, result, code = [], "interrupted", interrupted.code
+                bench.notes.append(f"{interrupted.signal.name}: the command was ended")
+            report = _report(bench, packed, status, result, tree if args.keep else "")
+            print(json.dumps(report, indent=1) if args.format == "json" else _ending(report), flush=True)
+    except _Interrupted as interrupted:  # before there was anything, or after all was over
+        return interrupted.code
+    return code
 
 
 def _try(
@@ -87,9 +95,14 @@ def _try(
     if "enable" in verbs and well:
         _progress(f"waits for the status, {args.wait:.0f} s at most")
         status = bench.await_status(args.wait)
+        late = sum(local.of_extension(entry) not in (*local.FINAL, "") for entry in status)
+        if late:
+            bench.notes.append(f"neither success nor error within {args.wait:g} s after enable (--wait)")
     else:
         status = bench.status()
     well = well and (not removing or bench.run(packed, settings, removing, multi))
+    if any(done.verb in removing for done in bench.done):
+        bench.notes.append(f"the status is the one before {' and '.join(removing)}")
     idle = [verb for verb in removing if well and verb not in [done.verb for done in bench.done]]
     if idle:
         first = "install" if idle == ["uninstall"] else "install,enable"
@@ -131,6 +144,7 @@ class _Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
+        self.code = 128 + number
 
 
 @contextmanager
@@ -188,13 +202,13 @@ def _settings(
 
 
 def _report(
-    bench: Bench, packed: Package, status: list[dict[str, Any]], well: bool, tree: str
+    bench: Bench, packed: Package, status: list[dict[str, Any]], result: str, tree: str
 ) -> dict[str, Any]:
     return {
         "schema": 1,
         "handler": packed.name,
         "version": packed.version,
-        "result": "succeeded" if well else "failed",
+        "result": result,
         "tree": tree or None,
         "operations": [
             {

@@ -4,7 +4,7 @@ As JSON, all of it "schema": 1:
     list           {"goal_state": {"identity", "aggregate"}, "extensions": [Entry], "problems": [text]}
     show           {"extension": Entry with "versions", "update", "files"}
     logs           {"files": [{"path", "bytes", "lines"}]}
-    check-policy   {"file", "valid", "applied", "error", "extensions": [Meaning]}
+    check-policy   {"file", "valid", "applied", "error", "notes", "extensions": [Meaning]}
     Meaning        {"name", "allowed", "why" (denied), "signature_required", "unchecked" (versions on disk)}
     Entry          {"name", "version", "state", "status", "code", "message", "settings": [{"instance", "sequence",
                    "status", "code", "message"}]}
@@ -235,7 +235,7 @@ def _logs(machine: _Machine, name: str, args: argparse.Namespace) -> int:
 
 
 def _check_policy(machine: _Machine, args: argparse.Namespace) -> int:
-    from waagent.extensions import policy
+    from waagent.extensions import layout, policy
 
     configured = machine.config.text("Policy.PolicyFilePath") or "/etc/waagent_policy.json"
     path = os.path.abspath(args.target) if args.target else configured
@@ -255,10 +255,12 @@ def _check_policy(machine: _Machine, args: argparse.Namespace) -> int:
         print(f"waagent extensions: there is no policy file {path}", file=sys.stderr)
         return 2
     names = args.extension or [entry["name"] for entry in machine.entries()]
+    nobody = [name for name in sorted({*(found.allowed or ()), *found.signed}) if layout.objection(name, "1")]
+    notes = [f"no handler can have the name {name!r} (only deniedExtensions takes patterns)" for name in nobody]
     meaning = [_meaning(machine, found, name) for name in names if not error]
     if args.format == "json":
         told = {"schema": 1, "file": path, "valid": not error, "applied": applied, "error": error}
-        print(json.dumps({**told, "extensions": meaning}, indent=1))
+        print(json.dumps({**told, "notes": notes, "extensions": meaning}, indent=1))
         return 1 if error else 0
     if error:
         print(error)
@@ -268,6 +270,8 @@ def _check_policy(machine: _Machine, args: argparse.Namespace) -> int:
     print(f"{path}: nothing wrong; allows {kinds}{but}")
     if found.image is not None:
         print(f"note: {found.image.path} holds as well and cannot be relaxed")
+    for note in notes:
+        print(f"note: {note}")
     for one in meaning:
         allowed = "allowed" if one["allowed"] else f"denied: {one['why']}"
         print(f"    {one['name']}: {allowed}{', has to be signed' if one['signature_required'] else ''}")

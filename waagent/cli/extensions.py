@@ -16,7 +16,8 @@ there all the same.
 Ctrl-C ends a run: the processes of the command that is at work are ended, and the tree goes.
 
 Exit status: 0; 1 for a NAME that is not there, a retry or a run that failed, a policy that cannot be used; 2 for a
-wrong argument or no policy file; 75 when a worker is busy with the extensions.
+wrong argument, a package or settings that cannot be read, no policy file; 75 when a worker is busy with the
+extensions; 128 and the signal's number for a run that was ended (Ctrl-C: 130).
 """
 
 from __future__ import annotations

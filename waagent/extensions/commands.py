@@ -173,7 +173,7 @@ def failure(command: Command, ended: Ended, line: str, system: System, layout: L
     """The error for a command that did not end with status 0."""
     if ended.timed_out:
         return ExtensionError(
-            f"[ExtensionError] {command.verb} ran over its limit of {command.limit:.0f} s and was killed: {line}\n"
+            f"[ExtensionError] {command.verb} ran over its limit of {command.limit:g} s and was killed: {line}\n"
             f"{ended.output}",
             handler=command.handler,
             code=codes.TIMED_OUT,

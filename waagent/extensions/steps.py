@@ -223,7 +223,8 @@ class Steps:
         if pair.handler.multi_config and not manifest.multi_config:
             raise ExtensionError(
                 f"the goal state's entry for {pair.handler.name} cannot be used: [ExtensionsGoalStateError] it has"
-                " several extensions, which the handler does not support; try again with a new operation on the VM",
+                " several extensions, which the handler does not support (supportsMultipleExtensions in its"
+                " manifest); try again with a new operation on the VM",
                 handler=pair.handler.name,
             )
 

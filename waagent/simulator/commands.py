@@ -158,6 +158,8 @@ def publish(args: argparse.Namespace) -> int:
             body["on_hold"] = args.hold
         answer = client.ask("POST", client.machine(args.machine, "publish"), body)
     print(f"{'incarnation' if answer['source'] == 'fabric' else 'etag'} {answer['label']}")
+    for one in answer["unserved"]:
+        print(f"note: no package of {one} is served here; see waagent-simulator package", file=sys.stderr)
     return 0
 
 

@@ -146,7 +146,7 @@ def _machine_action(simulator: Simulator, request: Request, machine: Machine, ac
 
         def publish() -> dict[str, Any]:
             simulator.scan_packages()
-            return {"label": machine.publish(**given), "source": given.get("source", "fabric")}
+            return _published(simulator, machine, machine.publish(**given), given.get("source", "fabric"))
         return _later(simulator, publish)
     if request.method == "POST" and action == "extension":
         return _later(simulator, lambda: _one_extension(simulator, machine, _body(request)))
@@ -171,7 +171,15 @@ def _one_extension(simulator: Simulator, machine: Machine, given: dict[str, Any]
                            if not (remove and one.name.lower() == name)]
     if not remove and not any(one is given for one in replaced):
         replaced.append(given)
-    return {"label": machine.publish(replaced, source=source), "source": source}
+    return _published(simulator, machine, machine.publish(replaced, source=source), source)
+
+
+def _published(simulator: Simulator, machine: Machine, label: Any, source: str) -> dict[str, Any]:
+    """The answer; `unserved` has what the goal state asks for and no package here is."""
+    goal = machine.fast_goal if source == "fasttrack" else machine.fabric_goal
+    unserved = [f"{one.name} {one.version}" for one in (goal.extensions if goal is not None else ())
+                if one.locations is None and one.version not in simulator.blobs.versions(one.name)]
+    return {"label": label, "source": source, "unserved": unserved}
 
 
 def _brief(machine: Machine) -> dict[str, Any]:

@@ -3,8 +3,8 @@
     read_package(path, name, version)   -> Package; SimulatorError says what is missing
     zip_directory(directory)            -> bytes, the same for the same content, with file modes
 
-Name and version come from the arguments, else from a file name `Name__1.2.3.zip` or a directory `Name-1.2.3`, else
-from `name` and `version` in HandlerManifest.json.
+Name and version come from the arguments, else from a file name (`Name__1.2.3.zip`, `Name-1.2.3.zip`) or a directory
+`Name-1.2.3`, else from `name` and `version` in HandlerManifest.json.
 
 Source: extensions 1.1, 1.2; wire-protocol 6.1, 6.5.
 """
@@ -58,7 +58,8 @@ def read_package(path: Union[str, os.PathLike[str]], name: Optional[str] = None,
         with open(where, "rb") as file:
             content = file.read()
         base = os.path.basename(where)
-        stem, _, tail = (base[:-4] if base.endswith(".zip") else base).rpartition("__")
+        base = base[:-4] if base.endswith(".zip") else base
+        stem, _, tail = base.rpartition("__" if "__" in base else "-")
     else:
         raise SimulatorError(f"cannot read package {where}: no such file or directory")
     return from_bytes(content, where, name, version, stem, tail)
@@ -78,7 +79,7 @@ def from_bytes(content: bytes, where: str, name: Optional[str] = None, version: 
     version = version or tail or str(manifest.get("version", ""))
     if not name or not version:
         raise SimulatorError(f"cannot tell name and version of package {where}: name the file Name__1.2.3.zip or "
-                             "the directory Name-1.2.3, or give both")
+                             "Name-1.2.3.zip, the directory Name-1.2.3, or give both")
     if "-" in name:
         raise SimulatorError(f"package {where}: a handler name must not contain a hyphen, got {name!r}")
     return Package(name, version, content)

@@ -202,6 +202,28 @@ def test_check_policy(bed: Bed, machine: Machine, waagent: Waagent) -> None:
     assert "allowListed" in said.json()["error"]
 
 
+def test_check_policy_tells_of_names_that_nobody_has(machine: Machine, waagent: Waagent) -> None:
+    policy = machine.root / "etc/waagent_policy.json"
+    rules = {"allowListedExtensionsOnly": True, "extensions": {"Contoso.*": {}, NAME: {}}}
+    policy.write_text(json.dumps({"policyVersion": "0.1.0", "extensionPolicies": rules}))
+    told = "no handler can have the name 'contoso.*' (only deniedExtensions takes patterns)"
+    assert f"note: {told}\n" in waagent("extensions", "check-policy", "--extension", "Contoso.Thing").out
+    assert waagent("extensions", "check-policy", "--format", "json").json()["notes"] == [told]
+
+
+def test_an_option_may_stand_before_the_argument(machine: Machine, waagent: Waagent) -> None:
+    (machine.root / "policy").write_text('{"policyVersion": "0.1.0"}')
+    said = waagent("extensions", "check-policy", "--extension", "A.B", str(machine.root / "policy"))
+    assert (said.status, "A.B: allowed" in said.out) == (0, True), said.err
+
+
+def test_a_python_module_that_is_not_there_is_named(waagent: Waagent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "configobj", None)
+    said = waagent("extensions", "check-policy")
+    assert (said.status, said.err.count("\n")) == (1, 1)
+    assert "the Python module configobj is not installed" in said.err
+
+
 @pytest.mark.row("field-demands", 66)
 def test_check_policy_tells_why_for_handlers_that_are_asked_about(bed: Bed, machine: Machine, waagent: Waagent) -> None:
     policy = machine.root / "etc/waagent_policy.json"
@@ -310,6 +332,14 @@ def test_run_fails_when_the_handler_does(
     assert said.out.splitlines()[-1].endswith("failed") or "note:" in said.out
 
 
+def test_run_says_what_it_has_waited_for(tmp_path: Path, run: Callable[..., Said]) -> None:
+    (tmp_path / "settings").write_text("{}")
+    package = make(tmp_path, {"enable": "true"})
+    said = run("--settings", str(tmp_path / "settings"), "--in", str(tmp_path), "--wait", "0.3", package)
+    assert said.status == 1
+    assert "note: neither success nor error within 0.3 s after enable (--wait)\n" in said.out
+
+
 def test_run_goes_through_an_update(tmp_path: Path, run: Callable[..., Said]) -> None:
     old = make(tmp_path, {})
     new = make(tmp_path, {"update": 'echo "$AZURE_GUEST_AGENT_UPDATING_FROM_VERSION to $VERSION"'}, "1.1.0")
@@ -327,16 +357,16 @@ def test_run_goes_through_an_update(tmp_path: Path, run: Callable[..., Said]) ->
     ("words", "status", "expected"),
     [
         ((), 2, "needs a package"),
-        (("/nonexistent.zip",), 1, "No such file"),
-        ((__file__,), 1, "no zip file"),
+        (("/nonexistent.zip",), 2, "No such file"),
+        ((__file__,), 2, "no zip file"),
         (("ZIP", "--operation", "reset"), 2, "'reset' is none of"),
         (("ZIP", "--operation", "update"), 2, "--from OLD.zip"),
-        (("ZIP", "--from", "ZIP"), 1, "to itself"),
-        (("ZIP", "--settings", "/nonexistent"), 1, "No such file"),
-        (("ZIP", "--settings", "ZIP"), 1, "settings"),
-        (("ZIP", "--name", "../x"), 1, "cannot be the name"),
+        (("ZIP", "--from", "ZIP"), 2, "to itself"),
+        (("ZIP", "--settings", "/nonexistent"), 2, "No such file"),
+        (("ZIP", "--settings", "ZIP"), 2, "settings"),
+        (("ZIP", "--name", "../x"), 2, "cannot be the name"),
         (("ZIP", "--in", "/nonexistent"), 1, "see --in"),
-        (("ZIP", "--instance", "../x"), 1, "'../x' cannot be the name of a file"),
+        (("ZIP", "--instance", "../x"), 2, "'../x' cannot be the name of a file"),
         (("ZIP", "--sequence", "-1"), 2, "--sequence cannot be negative"),
         (("ZIP", "--limit", "-1"), 2, "--limit cannot be negative"),
     ],
@@ -372,11 +402,14 @@ def test_a_command_that_had_nothing_to_do_is_no_success(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("keep", [False, True])
-def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, number: signal.Signals, keep: bool) -> None:
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_an_interrupted_run_leaves_nothing_behind(
+    tmp_path: Path, number: signal.Signals, keep: bool, form: str
+) -> None:
     """What is over is shown at once; the processes of the command end, and those that it has started."""
     enable = f"trap '' INT TERM HUP; sleep 30 & echo $! $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pids; wait"
     package = make(tmp_path, {"enable": enable})
-    words = [sys.executable, "-m", "waagent.cli", "extensions", "run", package, "--in", str(tmp_path)]
+    words = [sys.executable, "-m", "waagent.cli", "extensions", "run", "--format", form, "--in", str(tmp_path), package]
     process = subprocess.Popen(
         words + ["--keep"] * keep, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONPATH": str(TOP)}, start_new_session=True,
@@ -384,16 +417,20 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path: Path, number: signal
     )  # fmt: skip
     with process:
         assert process.stdout is not None
-        assert process.stdout.readline().startswith("install 1.0.0: exit code 0")
+        if form == "text":
+            assert process.stdout.readline().startswith("install 1.0.0: exit code 0")
         until = time.monotonic() + 30
         while not (tmp_path / "pids").exists() and time.monotonic() < until:
             time.sleep(0.02)
         process.send_signal(number)
-        _, told = process.communicate(timeout=30)
-    assert process.returncode == 128 + number
+        told, complaints = process.communicate(timeout=30)
+    assert (process.returncode, complaints) == (128 + number, "")
     assert f"{number.name}: the command was ended" in told
     trees = list(tmp_path.glob("waagent-extension-*"))
-    assert [f"kept: {tree}" in told for tree in trees] == [True] * keep
+    assert [str(tree) in told for tree in trees] == [True] * keep
+    if form == "json":
+        report = json.loads(told)
+        assert (report["result"], [one["operation"] for one in report["operations"]]) == ("interrupted", ["install"])
     for pid in (tmp_path / "pids").read_text().split():
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -414,10 +451,11 @@ def test_run_takes_a_handler_through_the_life_of_several_extensions(tmp_path: Pa
         "install of Alpha 1.0.0", "enable of Alpha 1.0.0", "enable of Beta 1.0.0", "disable of Alpha 1.0.0",
         "disable of Beta 1.0.0", "uninstall of Alpha 1.0.0",
     ]  # fmt: skip
-    assert said.out.splitlines()[-4:] == [
+    assert said.out.splitlines()[-5:] == [
         "handler: Ready, code 0: Plugin enabled",
         "extension Alpha: success, code 0: Alpha",
         "extension Beta: success, code 0: Beta",
+        "note: the status is the one before disable and uninstall",
         f"{NAME} 1.0.0: succeeded",
     ]
     report = run(*words, "--format", "json").json()
@@ -450,7 +488,7 @@ def test_settings_that_are_none_are_told_of(
 ) -> None:
     (tmp_path / "settings").write_bytes(content)
     said = run(make(tmp_path, {}), "--settings", str(tmp_path / "settings"), "--in", str(tmp_path))
-    assert (said.status, said.out, said.err.count("\n")) == (1, "", 1)
+    assert (said.status, said.out, said.err.count("\n")) == (2, "", 1)
     assert told in said.err
     assert not list(tmp_path.glob("waagent-extension-*"))
 
@@ -470,7 +508,7 @@ def test_a_damaged_package_is_told_of(
     package = Path(make(tmp_path, {}))
     package.write_bytes(damage(package.read_bytes()))
     said = run(str(package), "--in", str(tmp_path))
-    assert said.status == 1
+    assert said.status == (1 if "encrypted" in told else 2)
     assert told in said.err + said.out
     assert "Traceback" not in said.err
 
