@@ -97,8 +97,10 @@ def shown(command: Command) -> str:
 
 
 def until(condition: Callable[[], bool], timeout: float, why: Callable[[], str], every: float = 0.2) -> None:
+    """Look ever less often: a look costs an emulated processor as much as what is waited for."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout} s: {why()}")
         time.sleep(every)
+        every = min(1.2 * every, max(0.6, every))
