@@ -6,6 +6,7 @@
     wait_until_succeeds(command)  until its status is 0
     wait_until_booted()           until no job is left; returns running or degraded
     read(path) write(path, …) exists(path) journal(unit)
+    hold_periodic()               from now on the test says when a periodic step runs; until release_periodic()
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Union
 
 Command = Union[str, Sequence[str]]
+PERIODIC = "waagent-periodic.service"
 
 
 class Ran(NamedTuple):
@@ -41,6 +43,15 @@ class Verbs:
         if ran.status == 0:
             raise AssertionError(f"in the guest, {shown(command)} should have failed: {ran}")
         return ran
+
+    # -- the agent ----------------------------------------------------------------------------
+
+    def hold_periodic(self) -> None:
+        """Ends the stage if it is at work. A restart of the guest releases it, too."""
+        self.succeed(f"systemctl mask --runtime --quiet {PERIODIC} && systemctl stop {PERIODIC}")
+
+    def release_periodic(self) -> None:
+        self.succeed(f"systemctl unmask --runtime --quiet {PERIODIC}")
 
     # -- waiting -----------------------------------------------------------------------------
 

@@ -22,12 +22,12 @@ def leased() -> Iterator[Bed]:
         bed.guest.boot()
         machine.wait_for("ready", timeout=60)
         bed.guest.wait_until_booted()
-        bed.guest.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service")
+        bed.guest.hold_periodic()
         yield bed
 
 
 def periodic(bed: Bed) -> str:
-    """What the timer does half a minute later, and what the step said in the log."""
+    """What happens half a minute later, and what the step said in the log."""
     before = len(bed.guest.read(LOG))
     bed.guest.succeed("waagent stage periodic --only dhcp-routes --force", timeout=60)
     return "\n".join(line for line in bed.guest.read(LOG)[before:].splitlines() if "periodic/dhcp-routes " in line)

@@ -25,7 +25,7 @@ def connects(bed: Bed, account: str, port: int = 80) -> bool:
 
 
 def periodic(bed: Bed) -> str:
-    """What the timer does half a minute later, and what the step said in the log."""
+    """What happens half a minute later, and what the step said in the log."""
     log = "/var/log/waagent.log"
     before = len(bed.guest.read(log))
     bed.guest.run("waagent stage periodic --only firewall --force", timeout=60)

@@ -111,7 +111,7 @@ def vm(request: pytest.FixtureRequest, layers: list[Path]) -> Iterator[Connected
 
 
 def due(vm: Connected) -> None:
-    """What the timer does half a minute later."""
+    """What happens half a minute later."""
     vm.bed.guest.succeed("rm -f /run/waagent/periodic.due; waagent stage periodic --only hostname --force", timeout=120)
 
 

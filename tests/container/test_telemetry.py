@@ -1,4 +1,4 @@
-"""Events of a booted guest reach the platform by its own timer (row 172: until they may not)."""
+"""Events of a booted guest reach the platform by itself (row 172: until they may not)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def machine(bed: Bed) -> Machine:
     return made
 
 
-def test_the_stages_of_the_boot_arrive_by_the_timer(bed: Bed, machine: Machine) -> None:
+def test_the_stages_of_the_boot_arrive_by_themselves(bed: Bed, machine: Machine) -> None:
     machine.wait_for(lambda one: len(one.reports.stages()) >= 4, timeout=120)
     told = [stage["message"].split(":")[0] for stage in machine.reports.stages()]
     assert told == ["stage local", "stage network", "stage config", "stage final"]

@@ -104,12 +104,22 @@ def test_periodic_stage_is_skipped_when_nothing_is_due_and_runs_when_something_i
         booted.guest.succeed("systemctl start waagent-periodic.timer waagent.service")
 
 
+def test_the_watcher_starts_the_periodic_stage_when_something_is_due(booted: Bed) -> None:
+    guest, due = booted.guest, "/run/waagent/periodic.due"
+    guest.succeed("systemctl stop waagent-periodic.timer")
+    try:
+        guest.succeed(f"rm -f {due}")
+        guest.wait_until_succeeds(f"test -e {due}", timeout=60)
+    finally:
+        guest.succeed("systemctl start waagent-periodic.timer")
+
+
 @pytest.mark.row("field-demands", 9)
 @pytest.mark.row("field-demands", 83)
 def test_an_idle_hour_writes_next_to_nothing(booted: Bed) -> None:
-    """The timer's hour in a minute: the log and the journal get a line at most, files of the agent stay as they are."""
+    """What is asked in an hour, in a minute: the log and the journal get a line at most, files of the agent stay as they are."""
     booted.guest.wait_until_succeeds("test -e /run/waagent/periodic.due", timeout=60)
-    booted.guest.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service")
+    booted.guest.succeed("systemctl stop waagent.service waagent-periodic.timer waagent-periodic.service")
     quick = "/run/systemd/system/waagent-periodic.service.d/quick.conf"
     booted.guest.write(quick, "[Unit]\nStartLimitIntervalSec=0\n")
     try:
@@ -131,13 +141,13 @@ def test_an_idle_hour_writes_next_to_nothing(booted: Bed) -> None:
         assert lines() - before <= 1
     finally:
         booted.guest.succeed(["rm", quick])
-        booted.guest.succeed("systemctl start waagent-periodic.timer")
+        booted.guest.succeed("systemctl start waagent-periodic.timer waagent.service")
 
 
 @pytest.mark.row("field-demands", 83)
 def test_a_changed_host_name_is_due_at_once(booted: Bed) -> None:
-    """What the timer's shell sees of the real /proc, whatever else is due."""
-    booted.guest.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service")
+    """What the shell sees of the real /proc, whatever else is due."""
+    booted.guest.hold_periodic()
     name = booted.guest.succeed("hostname").strip()
     try:
         booted.guest.succeed("/usr/sbin/waagent stage periodic")
@@ -147,7 +157,7 @@ def test_a_changed_host_name_is_due_at_once(booted: Bed) -> None:
         assert booted.guest.run("/usr/lib/waagent/periodic-due").status == 0
     finally:
         booted.guest.succeed(["hostname", name])
-        booted.guest.succeed("systemctl start waagent-periodic.timer")
+        booted.guest.release_periodic()
 
 
 @pytest.mark.row("guest-operations", 10)

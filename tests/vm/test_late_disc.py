@@ -68,7 +68,7 @@ def test_machine_without_a_resource_disk_boots_without_failures(late: Late) -> N
 def test_logs_are_collected_with_a_twentieth_of_a_processor(late: Late) -> None:
     vm = late.bed.vm
     set_options(vm, "Debug.EnableCgroupV2ResourceLimiting=y", "Debug.LogCollectorInitialDelay=1")
-    vm.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service")
+    vm.hold_periodic()
     vm.succeed("systemd-run --quiet --unit=collect waagent stage periodic --only collect-logs --force")
     vm.wait_until_succeeds("systemctl is-active collect-logs.scope", timeout=120)
     group = vm.succeed("systemctl show --property=ControlGroup --value collect-logs.scope").strip()

@@ -1,7 +1,7 @@
 """waagent daemon: all stages in one go, then watch; for systems without systemd, or typed by hand.
 
 The stages run one after the other as processes of their own, exactly as systemd would run them; then this process
-becomes the watcher, which also keeps the timer of the periodic stage.
+becomes the watcher.
 Exit status: 0 when another live daemon owns the pid file, or when the machine was handed over to System Center VMM
 (five minutes later, so that a service manager does not start it again at once); else it does not return.
 """
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace, system: System) -> int:
             print(f"waagent daemon: {system.read_text(HANDED_OVER).strip()}; ending in {HAND_OVER:.0f} s")
             system.clock.sleep(HAND_OVER)
             return 0
-    os.execv(sys.executable, [*_program(), "watch", "--keep-timer"])  # noqa: S606 - ourselves, no shell
+    os.execv(sys.executable, [*_program(), "watch"])  # noqa: S606 - ourselves, no shell
     return 0
 
 

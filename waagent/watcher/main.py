@@ -5,8 +5,9 @@ changed; if so, or if no worker has come to its end in this boot, or the last on
 through, or this process has not started any, and none is at work, start one; upload the status; once a minute say
 whether the host's services answer. When it began is in /run/waagent/agent-start: the handlers of extensions are
 enabled once more for each start of the agent.
-A worker that ends without settling the change is followed by another after 6, 12, 24, … up to 300 seconds. With
---keep-timer (no systemd) the periodic stage is started too, when it is due; that is asked twice a minute.
+A worker that ends without settling the change is followed by another after 6, 12, 24, … up to 300 seconds.
+
+Twice a minute it asks whether a step of the stage periodic is due, and starts the stage if one is.
 
 LIB/disable_agent switches all of this off: the process says so and ends.
 
@@ -28,9 +29,11 @@ from waagent.system.clock import Clock
 from waagent.system.http import Http
 from waagent.watcher import settings as settings_of
 from waagent.watcher.host_health import HostHealth
+from waagent.watcher.launch import this_program
 from waagent.watcher.notify import Notifier
+from waagent.watcher.periodic import ASK_EVERY, Periodic
 from waagent.watcher.reporting import Reporter
-from waagent.watcher.worker import Worker, this_program
+from waagent.watcher.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,25 +43,26 @@ if TYPE_CHECKING:
 
     from waagent.watcher.settings import Settings
 
-IS_DUE = "/usr/lib/waagent/periodic-due"
-ASK_EVERY = 30.0
 STARTED = "/run/waagent/agent-start"
 LONGEST_WAIT = 300.0
 TOLD_AGAIN = 6 * 3600.0
 
 
 class Watcher:
-    """watch() for ever, or one turn(). start(event) gives the Worker of an event; a test has its own."""
+    """watch() for ever, or one turn(). start(event) gives the Worker of an event; a test has its own.
+
+    Without `periodic` nobody is asked whether a periodic step is due.
+    """
 
     def __init__(
         self,
         settings: Settings,
         *,
-        keep_timer: bool = False,
+        periodic: Periodic | None = None,
         start: Callable[[str], Worker] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.settings, self.keep_timer = settings, keep_timer
+        self.settings, self.periodic = settings, periodic
         self.clock = clock or Clock()
         self.http = Http(self.clock)
         self.reporter = Reporter(self.http, settings, self.clock)
@@ -70,7 +74,7 @@ class Watcher:
         self._begun = False  # whether a worker was started by this process
         self._for_change = False  # whether the last one was started because something had changed
         self._start_after, self._wait = 0.0, 0.0
-        self._upload_after = self._ask_timer_at = 0.0
+        self._upload_after = 0.0
         self._told: dict[str, float] = {}
 
     @property
@@ -79,10 +83,18 @@ class Watcher:
 
     def watch(self, notifier: Notifier) -> NoReturn:
         """One turn in each period, until something is raised."""
+        turn_at = 0.0
         while True:
-            self.turn()
+            now = self.clock.monotonic()
+            if now >= turn_at:
+                self.turn()
+                turn_at = self.clock.monotonic() + self.period
+            wake_at = turn_at
+            if self.periodic is not None:
+                self.periodic.turn(self.clock.monotonic())
+                wake_at = min(turn_at, self.periodic.ask_at)
             notifier.say("WATCHDOG=1")
-            _sleep(self.period, notifier, self.clock)
+            _sleep(wake_at - self.clock.monotonic(), notifier, self.clock)
 
     def turn(self) -> None:
         now = self.clock.monotonic()
@@ -103,9 +115,6 @@ class Watcher:
         self._work(bool(polled.changed), polled.answered, now)
         self._report(now)
         self.host_health.turn(self.known, now, self.reporter.observed)  # heard or not, it changes nothing here
-        if self.keep_timer and now >= self._ask_timer_at:
-            self._ask_timer_at = now + ASK_EVERY
-            self._keep_timer()
 
     def _work(self, changed: bool, answered: bool, now: float) -> None:
         """Start a worker when one is wanted, none is at work, and it is not too soon after the last."""
@@ -174,16 +183,6 @@ class Watcher:
         except (OSError, WaagentError):
             return endpoints.WIRE_SERVER
 
-    def _keep_timer(self) -> None:
-        """Start the periodic stage when a step is due; without the program that tells, each time."""
-        try:
-            asked = os.posix_spawn(IS_DUE, [IS_DUE], os.environ)
-            if os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1]) != 0:
-                return
-        except OSError:
-            pass
-        os.posix_spawn(sys.executable, [*this_program(), "stage", "periodic"], os.environ, setsid=True)
-
     def _tell(self, about: str, message: str, now: float) -> None:
         """Say it once, and again after six hours if it goes on."""
         if now >= self._told.get(about, 0.0):
@@ -197,13 +196,12 @@ class Watcher:
 
 
 def main(arguments: list[str]) -> int:
-    """arguments: --keep-timer or nothing."""
-    unknown = [argument for argument in arguments if argument != "--keep-timer"]
-    if unknown and unknown[0] in ("--help", "-h"):
+    """arguments: none, but for --help."""
+    if arguments and arguments[0] in ("--help", "-h"):
         print(__doc__)
         return 0
-    if unknown:
-        print(f"waagent watch: unknown argument {unknown[0]!r}; see waagent watch --help", file=sys.stderr)
+    if arguments:
+        print(f"waagent watch: unknown argument {arguments[0]!r}; see waagent watch --help", file=sys.stderr)
         return 2
     notifier = Notifier()
     settings = settings_of.read()
@@ -213,7 +211,9 @@ def main(arguments: list[str]) -> int:
         return 0
     signal.signal(signal.SIGTERM, _leave)
     _say_when(STARTED)
-    watcher = Watcher(settings, keep_timer="--keep-timer" in arguments)
+    clock = Clock()
+    periodic = Periodic(this_program(), clock.monotonic() + ASK_EVERY)  # a boot has other things to do at first
+    watcher = Watcher(settings, periodic=periodic, clock=clock)
     notifier.say("READY=1", "STATUS=watching the goal state")
     try:
         watcher.watch(notifier)

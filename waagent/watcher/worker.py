@@ -10,25 +10,23 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import sys
 
-SYSTEMD = "/run/systemd/system"
+from waagent.watcher import launch
+
 RUN = "/run/waagent"
-CONFIGURATION = "WAAGENT_CONFIGURATION"  # of waagent.config, which is not loaded here
 
 
 class Worker:
-    def __init__(self, event: str, program: list[str], run: str = RUN, systemd: str = SYSTEMD) -> None:
+    def __init__(self, event: str, program: list[str], run: str = RUN, systemd: str = launch.SYSTEMD) -> None:
         """program: how to start this agent, as an argument list."""
         self.event, self.program = event, program
         self._lock = f"{run}/periodic.{event}.lock"
         self._status = f"{run}/status.{event}.json"
-        # Who was told to read another file (-configuration-path) keeps its workers: a unit would not know of it.
-        self._systemd = os.path.isdir(systemd) and CONFIGURATION not in os.environ
+        self._systemd = launch.with_units(systemd)
 
     def busy(self) -> bool:
         """Whether one is at work, whoever started it."""
-        self._reap()
+        launch.reap()
         try:
             descriptor = os.open(self._lock, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -57,25 +55,6 @@ class Worker:
     def start(self) -> None:
         """Start one; it is at work a moment later."""
         if self._systemd:
-            self._spawn(["systemctl", "start", "--no-block", f"waagent-worker@{self.event}.service"])
+            launch.launch(["systemctl", "start", "--no-block", f"waagent-worker@{self.event}.service"])
         else:
-            self._spawn([*self.program, "stage", "periodic", "--event", self.event])
-
-    def _spawn(self, argv: list[str]) -> None:
-        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        env = {**os.environ, "PATH": path}
-        os.posix_spawnp(argv[0], argv, env, setsigmask=[], setsid=not self._systemd)
-
-    @staticmethod
-    def _reap() -> None:
-        """Take leave of children that have ended."""
-        try:
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        except ChildProcessError:
-            return
-
-
-def this_program() -> list[str]:
-    """How to start the program that runs now."""
-    return [sys.executable, "-I", os.path.abspath(sys.argv[0])]
+            launch.launch([*self.program, "stage", "periodic", "--event", self.event], own_session=True)

@@ -319,7 +319,7 @@ def test_12_18_dead_pid_or_garbage_is_overwritten(machine: Machine, daemon_on: l
     pid_file.write_text(content)
     daemon.main(SimpleNamespace(background=False), machine.system())  # type: ignore[arg-type]
     assert pid_file.read_text() == str(os.getpid())
-    assert [argv[-1] for argv in daemon_on] == ["local", "network", "config", "final", "--keep-timer"]
+    assert [argv[-1] for argv in daemon_on] == ["local", "network", "config", "final", "watch"]
 
 
 @pytest.mark.row("provisioning", 96)
