@@ -28,6 +28,7 @@ SHELL, PYTHON = "handle.sh", "handle.py"
 VERBS = ("install", "uninstall", "update", "enable", "disable")
 LIB, LOGS, NOTES = "/var/lib/waagent", "/var/log/azure", "/var/tmp/handlers"
 WORKER = "waagent-worker@goal-state.service"
+GOOD = "Contoso.Shell.Good"  # the handler beside those that do harm, which must not suffer
 
 Entry = dict[str, Any]
 
@@ -110,6 +111,10 @@ class Day(NamedTuple):
 
     def inner(self, name: str, instance: str = "") -> Entry:
         return inner(self.entry(name, instance))
+
+    def is_good(self) -> bool:
+        """Whether GOOD fared well."""
+        return self.verdict(GOOD) == ("Ready", 0) and self.inner(GOOD)["status"] == "success"
 
     def told(self, name: str, instance: str = "") -> str:
         """The message of the extension's own status."""

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 from bed import Bed
-from bed.scene import LIB, PYTHON, WORKER, Day, Scene, base, pack, package, single
-
-GOOD = "Contoso.Shell.Good"
+from bed.scene import GOOD, LIB, PYTHON, WORKER, Day, Scene, base, pack, package, single
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +19,6 @@ def scene(bed: Bed) -> Scene:
     made = Scene(bed)
     made.offer(GOOD)
     return made
-
-
-def is_good(day: Day) -> bool:
-    """Whether the handler beside the bad ones fared well."""
-    return day.verdict(GOOD) == ("Ready", 0) and day.inner(GOOD)["status"] == "success"
 
 
 def manifest_of(scene: Scene, name: str, *places: str) -> str:
@@ -50,7 +43,7 @@ def test_74_76_what_does_not_come_directly_comes_through_the_host(scene: Scene) 
     unplugged = scene.simulator.fault("/blob/*", service="blob", reset=True)
     day = scene.process(single(first), single(later), single(GOOD))
     assert day.verdict(later) == ("Ready", 0)
-    assert is_good(day)
+    assert day.is_good()
     scene.simulator.clear_faults(unplugged.number)
     scene.guest.succeed("rm /run/waagent/download-channel")
 
@@ -67,7 +60,7 @@ def test_77_78_a_host_that_stumbles_is_asked_again(scene: Scene, answer: dict[st
         scene.simulator.clear_faults(fault.number)
     scene.guest.succeed("rm /run/waagent/download-channel")
     assert stumbles.met == 1
-    assert (day.verdict(name), is_good(day)) == (("Ready", 0), True)
+    assert (day.verdict(name), day.is_good()) == (("Ready", 0), True)
 
 
 @pytest.mark.row("extensions", 81)
@@ -132,7 +125,7 @@ def test_79_nothing_to_be_had(scene: Scene, loaded: Day) -> None:
         assert kind in loaded.message(name)
         left = scene.guest.succeed(f"cd {LIB} && find . -path ./history -prune -o -path '*{name}*' -type f -print").split()
         assert set(left) <= {f"./{name}-1.0.0/config/{file}" for file in ("HandlerState", "HandlerStatus")}
-    assert is_good(loaded)
+    assert loaded.is_good()
 
 
 @pytest.mark.row("extensions", 80)
@@ -232,7 +225,7 @@ def test_85_a_package_that_is_too_large_for_the_disk(scene: Scene, small_disk: N
     assert (day.ran(name), day.verdict(name)) == ([], ("NotReady", 1001))
     assert scene.guest.succeed(f"ls -A {LIB} | grep {name}").split() == [f"{name}-1.0.0"]
     assert scene.guest.succeed(f"ls -A {base(name)}").split() == ["config", "status"]
-    assert is_good(day)
+    assert day.is_good()
     scene.guest.succeed(f"rm {LIB}/ballast")
     assert scene.process(single(name), single(GOOD)).verdict(name) == ("Ready", 0)
 
@@ -264,7 +257,7 @@ def test_126_a_handler_fills_the_disk(scene: Scene, small_disk: None) -> None:
     scene.settled(label)
     day = scene.process(single(name), single(GOOD))
     assert (day.verbs(name), day.verdict(name)) == (["enable"], ("Ready", 0))
-    assert is_good(day)
+    assert day.is_good()
 
 
 def test_the_fabric_has_not_failed(scene: Scene) -> None:

@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 from bed import Bed
-from bed.scene import LIB, LOGS, PYTHON, SHELL, Day, Scene, base, inner, package, single
-
-GOOD = "Contoso.Shell.Good"
+from bed.scene import GOOD, LIB, LOGS, PYTHON, SHELL, Day, Scene, base, inner, package, single
 
 
 @pytest.fixture(scope="module")
@@ -23,11 +21,6 @@ def scene(bed: Bed) -> Scene:
     made = Scene(bed)
     made.offer(GOOD)
     return made
-
-
-def is_good(day: Day) -> bool:
-    """Whether the handler beside the bad ones fared well."""
-    return day.verdict(GOOD) == ("Ready", 0) and day.inner(GOOD)["status"] == "success"
 
 
 def runs(scene: Scene, what: str) -> bool:
@@ -81,7 +74,7 @@ def failed(scene: Scene) -> Day:
 
 
 def test_failures_are_nobody_else_s(failed: Day) -> None:
-    assert is_good(failed)
+    assert failed.is_good()
     assert failed.aggregate["status"] == "Success"
 
 
@@ -163,9 +156,9 @@ def test_35_a_handler_deletes_its_own_directory(scene: Scene, program: str) -> N
     for verb, name in names.items():
         scene.offer(name, program=program, do={verb: erase})
     day = scene.process(*(single(name) for name in (*names.values(), GOOD)))
-    assert is_good(day)
+    assert day.is_good()
     day = scene.process(*(single(name, state="uninstall") for name in names.values()), single(GOOD))
-    assert is_good(day)
+    assert day.is_good()
     assert day.verbs(names["uninstall"]) == ["disable", "uninstall"]
     for name in names.values():
         assert day.find(name) == []
@@ -181,7 +174,7 @@ def test_31_a_broken_systemd_run(scene: Scene) -> None:
     scene.guest.succeed("rm /usr/local/sbin/systemd-run")
     assert (day.verbs(name), day.verdict(name)) == (["install", "enable"], ("Ready", 0))
     assert "azure-vmextensions" not in scene.guest.read(f"/var/tmp/handlers/{name}-1.0.0.enable.-.cgroup")
-    assert is_good(day)
+    assert day.is_good()
 
 
 def test_35d_an_error_that_comes_later_is_the_extension_s_own(scene: Scene) -> None:
@@ -282,7 +275,7 @@ def test_a_gibibyte_on_stdout(scene: Scene) -> None:
     assert "the end" in day.message(GIBIBYTE)
     for room in (scene.guest.read("/var/tmp/room"), scene.guest.succeed(f"du -sk {LOGS}")):
         assert int(room.split()[0]) < 4 * 1024
-    assert is_good(day)
+    assert day.is_good()
 
 
 def test_a_log_that_is_full(scene: Scene) -> None:
@@ -297,7 +290,7 @@ def test_a_log_that_is_full(scene: Scene) -> None:
     finally:
         scene.guest.succeed(f"umount {LOGS}")
     assert (day.verdict(name), day.told(name)) == (("Ready", 0), "full")
-    assert (is_good(day), day.told(GOOD)) == (True, "fine")
+    assert (day.is_good(), day.told(GOOD)) == (True, "fine")
 
 
 FILLS = f"""
@@ -331,7 +324,7 @@ def bad(scene: Scene) -> Day:
 
 
 def test_bad_ones_are_nobody_else_s(scene: Scene, bad: Day) -> None:
-    assert is_good(bad)
+    assert bad.is_good()
     assert bad.aggregate["status"] == "Success"
 
 
