@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def tell_stage(name: str, stage: dict[str, Any] | None, told: set[tuple[str, str
         if step["outcome"] != "running" and (name, step["name"]) not in told:
             told.add((name, step["name"]))
             took = f"{step['seconds'] * 1000:.0f} ms"
-            print(f"    {step['name']:24} {step['outcome']:10} {took:>8}  {step['message'][:70]}", flush=True)
+            message = textwrap.shorten(step["message"], 72, placeholder=" …")
+            print(f"    {step['name']:24} {step['outcome']:10} {took:>8}  {message}", flush=True)
 
 
 def wait(machine: Machine, what: str, limit: float) -> bool:
