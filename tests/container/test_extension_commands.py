@@ -6,6 +6,8 @@ import io
 import json
 import time
 import zipfile
+from collections.abc import Mapping
+from typing import Optional
 
 import pytest
 from bed import Bed
@@ -25,11 +27,11 @@ status() {
 """
 
 
-def package(enable: str) -> bytes:
+def package(enable: str, limits: Optional[Mapping[str, object]] = None) -> bytes:
     body = {f"{verb}Command": f"run.sh {verb}" for verb in ("install", "uninstall", "update", "enable", "disable")}
     output = io.BytesIO()
     with zipfile.ZipFile(output, "w") as archive:
-        manifest = [{"handlerManifest": body, "resourceLimits": {"cpuQuotaPercentage": 40}}]
+        manifest = [{"handlerManifest": body, "resourceLimits": {"cpuQuotaPercentage": 40} if limits is None else limits}]
         archive.writestr("HandlerManifest.json", json.dumps(manifest))
         archive.writestr("run.sh", RUN)
         archive.writestr("enable.sh", enable)
@@ -64,6 +66,18 @@ def test_a_command_runs_in_a_scope_of_its_own_in_the_slice_of_its_handler(bed: B
         assert f"/azure.slice/azure-vmextensions.slice/azure-vmextensions-{NAME}.slice/{verb}_" in place
     quota = bed.guest.succeed(f"systemctl show -p CPUQuotaPerSecUSec --value azure-vmextensions-{NAME}.slice")
     assert quota.strip() == "400ms"
+
+
+def test_a_new_version_without_a_quota_is_not_held_to_that_of_the_old_one(bed: Bed, machine: Machine) -> None:
+    name = "Contoso.Test.Unlimited"
+    shown = f"systemctl show -p CPUQuotaPerSecUSec --value azure-vmextensions-{name}.slice"
+    publish(bed, machine, "status success limited", name)
+    machine.wait_for(f"extension={name}", 60)
+    assert bed.guest.succeed(shown).strip() == "400ms"
+    bed.fabric.simulator.add_package(package("sleep 1; status success free", {}), name, "1.1.0")
+    machine.publish([{"name": name, "version": "1.1.0", "public": {}}])
+    bed.guest.wait_until_succeeds(f"test -e /var/lib/waagent/{name}-1.1.0/status/1.status", 60)
+    assert bed.guest.succeed(shown).strip() == "infinity"
 
 
 @pytest.mark.row("field-demands", 161)
