@@ -122,6 +122,31 @@ def test_a_reboot_in_the_middle_of_enable_enables_again(bed: Bed, machine: Machi
     assert commands(bed) == ["install", "enable", "enable"]
 
 
+HOLDS = """
+import fcntl, time
+with open("/var/lib/dpkg/lock-frontend", "r+") as lock:
+    fcntl.lockf(lock, fcntl.LOCK_EX)
+    open("/var/tmp/locked", "w")
+    time.sleep(8)
+    open("/var/tmp/released", "w")
+"""
+
+
+@pytest.mark.row("field-demands", 163)
+def test_row_163_a_handler_does_not_meet_the_package_manager_at_work(bed: Bed, machine: Machine) -> None:
+    """The lock of dpkg itself; the handler does what many do, and would fail at once beside another installation."""
+    name = "Contoso.Test.Packages"
+    bed.guest.write("/var/tmp/holds.py", HOLDS)
+    bed.guest.succeed("systemd-run --quiet python3 /var/tmp/holds.py")
+    bed.guest.wait_until_succeeds("test -e /var/tmp/locked", 30)
+    bed.guest.fail("apt-get --quiet --quiet autoremove --yes")
+    publish(bed, machine, "apt-get --quiet --quiet autoremove --yes && status success done || exit 56", name)
+    entry = machine.wait_for(f"extension={name}", 60)
+    assert (entry["status"], entry["code"]) == ("Ready", 0)
+    bed.guest.succeed(f"test /var/tmp/commands -nt /var/tmp/released && test -e {BASE.replace(NAME, name)}")
+    assert f"install {name} 1.0.0: waited" in bed.guest.read("/var/log/waagent.log")
+
+
 # Three generations: a child, one in a session of its own, and one whose parents have gone.
 FORKS = """#!/bin/sh
 sleep 9871 &
