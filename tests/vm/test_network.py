@@ -191,6 +191,5 @@ def test_without_any_dhcp_answer_the_boot_goes_on(vm: Connected) -> None:
 
 @pytest.mark.row("field-demands", 41)
 def test_before_the_network_the_rules_are_there(vm: Connected) -> None:
-    guest = vm.bed.vm
     assert 0 < entered(vm.bed, "waagent-firewall") <= entered(vm.bed, "network-pre.target")
     assert connects(vm.bed, "root") and not connects(vm.bed, "nobody")
