@@ -11,6 +11,7 @@ from typing import Optional
 
 import pytest
 from bed import Bed
+from bed.scene import WORKER
 
 from waagent.simulator import Machine
 
@@ -120,6 +121,35 @@ def test_a_reboot_in_the_middle_of_enable_enables_again(bed: Bed, machine: Machi
     bed.guest.reboot()
     machine.wait_for(f"extension={name}", 120)
     assert commands(bed) == ["install", "enable", "enable"]
+
+
+# As the manual of waagent 2 tells to set a proxy. There is none, so packages come through the host.
+DROP_IN = r"""[Service]
+Environment="http_proxy=http://ada:p%%40ss@127.0.0.1:9/" "no_proxy=intern.example"
+Environment='SITE=two  words, $HOME, "quoted", `date`, back\\slash'
+"""
+SITE = r"""two  words, $HOME, "quoted", `date`, back\slash"""
+
+
+def test_the_environment_of_the_service_is_that_of_extensions(bed: Bed, machine: Machine) -> None:
+    name, enable = "Contoso.Test.Proxied", "env -0 > /var/tmp/environment; status success done"
+    folder = "/etc/systemd/system/walinuxagent.service.d"
+    bed.guest.succeed(f"mkdir {folder}")
+    bed.guest.write(f"{folder}/http-proxy.conf", DROP_IN)
+    restart = f"systemctl daemon-reload && ! systemctl is-active {WORKER} && systemctl restart waagent.service"
+    bed.guest.wait_until_succeeds(restart)
+    assert bed.guest.succeed("stat -c '%a %U' /run/waagent/environment") == "600 root\n"
+    publish(bed, machine, enable, name)
+    machine.wait_for(f"extension={name}", 60)
+    found = dict(one.split("=", 1) for one in bed.guest.read("/var/tmp/environment").split("\0") if one)
+    assert found["http_proxy"] == "http://ada:p%40ss@127.0.0.1:9/"
+    assert (found["no_proxy"], found["SITE"]) == ("intern.example", SITE)
+    assert [one for one in found if one.startswith(("NOTIFY_", "WATCHDOG_", "WAAGENT_"))] == []
+    bed.guest.succeed(f"rm -r {folder}")
+    bed.guest.wait_until_succeeds(restart)
+    publish(bed, machine, enable, name + "Not")
+    machine.wait_for(f"extension={name}Not", 60)
+    assert "http_proxy" not in bed.guest.read("/var/tmp/environment")
 
 
 HOLDS = """

@@ -30,7 +30,7 @@ from waagent.watcher import settings as settings_of
 from waagent.watcher.host_health import HostHealth
 from waagent.watcher.notify import Notifier
 from waagent.watcher.reporting import Reporter
-from waagent.watcher.worker import Worker, this_program
+from waagent.watcher.worker import Worker, leave_environment, this_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -213,6 +213,10 @@ def main(arguments: list[str]) -> int:
         return 0
     signal.signal(signal.SIGTERM, _leave)
     _say_when(STARTED)
+    try:
+        leave_environment(os.environ)
+    except OSError as error:
+        print(f"watcher: cannot tell workers of the environment: {error}", file=sys.stderr)
     watcher = Watcher(settings, keep_timer="--keep-timer" in arguments)
     notifier.say("READY=1", "STATUS=watching the goal state")
     try:

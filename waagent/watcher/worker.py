@@ -1,7 +1,10 @@
 """Starting workers: `waagent stage periodic --event NAME`, one of a kind at a time. Lean.
 
 Under systemd a worker is the unit waagent-worker@NAME.service, so that it survives a restart of the watcher;
-without systemd it is a child. Whether one is at work is told by the lock that its stage holds, and whether one has
+without systemd it is a child. An administrator sets proxies in the service of the agent, and they are for
+extensions, too: leave_environment() puts what the watcher was given where the units of its workers read it.
+
+Whether one is at work is told by the lock that its stage holds, and whether one has
 run in this boot by its status file: both are true also for a watcher that has just been started.
 """
 
@@ -12,8 +15,16 @@ import json
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SYSTEMD = "/run/systemd/system"
 RUN = "/run/waagent"
+ENVIRONMENT = "environment"  # below RUN; data/systemd/waagent-worker@.service names it
+# What systemd makes anew for each unit, and what is between it and the watcher alone.
+OWN = ("NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID", "MAINPID", "PWD", "SHLVL", "_")
+OWN_OF = ("WATCHDOG_", "LISTEN_", "WAAGENT_", "MEMORY_PRESSURE_", "CREDENTIALS_", "FDSTORE")
 CONFIGURATION = "WAAGENT_CONFIGURATION"  # of waagent.config, which is not loaded here
 
 
@@ -74,6 +85,33 @@ class Worker:
                 pass
         except ChildProcessError:
             return
+
+
+def leave_environment(variables: Mapping[str, str], run: str = RUN) -> None:
+    """Write down, for root alone, what this process was given; it replaces what an earlier one was.
+
+    Raises OSError. A name that no shell could have, and a value of several lines, stay behind.
+    """
+    lines = [f"{name}={_quoted(value)}\n" for name, value in sorted(variables.items()) if _is_for_all(name, value)]
+    file = f"{run}/{ENVIRONMENT}"
+    fresh = f"{file}.new"
+    os.makedirs(run, mode=0o755, exist_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.writelines(lines)
+    os.replace(fresh, file)
+
+
+def _is_for_all(name: str, value: str) -> bool:
+    usual = name.isascii() and name.isidentifier() and value.isprintable()
+    return usual and name not in OWN and not name.startswith(OWN_OF)
+
+
+def _quoted(value: str) -> str:
+    """As systemd.exec(5) reads it back: nothing is expanded, a backslash hides what means something in quotes."""
+    for letter in '\\"`$':
+        value = value.replace(letter, "\\" + letter)
+    return f'"{value}"'
 
 
 def this_program() -> list[str]:
