@@ -134,6 +134,7 @@ SITE = r"""two  words, $HOME, "quoted", `date`, back\slash"""
 def test_the_environment_of_the_service_is_that_of_extensions(bed: Bed, machine: Machine) -> None:
     name, enable = "Contoso.Test.Proxied", "env -0 > /var/tmp/environment; status success done"
     folder = "/etc/systemd/system/walinuxagent.service.d"
+    machine.wait_for("goal-state", 60)  # a worker that was begun before has what was given before
     bed.guest.succeed(f"mkdir {folder}")
     bed.guest.write(f"{folder}/http-proxy.conf", DROP_IN)
     restart = f"systemctl daemon-reload && ! systemctl is-active {WORKER} && systemctl restart waagent.service"
@@ -141,10 +142,13 @@ def test_the_environment_of_the_service_is_that_of_extensions(bed: Bed, machine:
     assert bed.guest.succeed("stat -c '%a %U' /run/waagent/environment") == "600 root\n"
     publish(bed, machine, enable, name)
     machine.wait_for(f"extension={name}", 60)
-    found = dict(one.split("=", 1) for one in bed.guest.read("/var/tmp/environment").split("\0") if one)
-    assert found["http_proxy"] == "http://ada:p%40ss@127.0.0.1:9/"
-    assert (found["no_proxy"], found["SITE"]) == ("intern.example", SITE)
-    assert [one for one in found if one.startswith(("NOTIFY_", "WATCHDOG_", "WAAGENT_"))] == []
+    for way in ("by a worker", "by hand"):
+        found = dict(one.split("=", 1) for one in bed.guest.read("/var/tmp/environment").split("\0") if one)
+        assert found["http_proxy"] == "http://ada:p%40ss@127.0.0.1:9/", way
+        assert (found["no_proxy"], found["SITE"]) == ("intern.example", SITE), way
+        assert [one for one in found if one.startswith(("NOTIFY_", "WATCHDOG_", "WAAGENT_"))] == [], way
+        bed.guest.wait_until_succeeds(f"! systemctl is-active {WORKER}")
+        bed.guest.succeed("rm /var/tmp/environment; env -i PATH=$PATH waagent extensions retry Proxied")
     bed.guest.succeed(f"rm -r {folder}")
     bed.guest.wait_until_succeeds(restart)
     publish(bed, machine, enable, name + "Not")

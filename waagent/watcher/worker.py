@@ -2,7 +2,8 @@
 
 Under systemd a worker is the unit waagent-worker@NAME.service, so that it survives a restart of the watcher;
 without systemd it is a child. An administrator sets proxies in the service of the agent, and they are for
-extensions, too: leave_environment() puts what the watcher was given where the units of its workers read it.
+extensions, too: leave_environment() puts what the watcher was given where the units of its workers read it, and
+whoever does a worker's work by hand.
 
 Whether one is at work is told by the lock that its stage holds, and whether one has
 run in this boot by its status file: both are true also for a watcher that has just been started.
@@ -102,6 +103,17 @@ def leave_environment(variables: Mapping[str, str], run: str = RUN) -> None:
     os.replace(fresh, file)
 
 
+def left_environment(run: str = RUN) -> dict[str, str]:
+    """What leave_environment() has written down; nothing where it did not."""
+    try:
+        with open(f"{run}/{ENVIRONMENT}", encoding="utf-8") as stream:
+            lines = stream.read().splitlines()
+    except (OSError, ValueError):
+        return {}
+    pairs = (line.partition("=") for line in lines)
+    return {name: _unquoted(value) for name, _, value in pairs}
+
+
 def _is_for_all(name: str, value: str) -> bool:
     usual = name.isascii() and name.isidentifier() and value.isprintable()
     return usual and name not in OWN and not name.startswith(OWN_OF)
@@ -112,6 +124,13 @@ def _quoted(value: str) -> str:
     for letter in '\\"`$':
         value = value.replace(letter, "\\" + letter)
     return f'"{value}"'
+
+
+def _unquoted(value: str) -> str:
+    found, letters = "", iter(value[1:-1])
+    for letter in letters:
+        found += next(letters, "") if letter == "\\" else letter
+    return found
 
 
 def this_program() -> list[str]:

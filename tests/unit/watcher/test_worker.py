@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from waagent.watcher.worker import ENVIRONMENT, leave_environment
+from waagent.watcher.worker import ENVIRONMENT, leave_environment, left_environment
 
 
 def left(run: Path, **given: str) -> str:
@@ -22,9 +22,11 @@ def test_it_is_written_as_systemd_reads_it_and_for_root_alone(tmp_path: Path) ->
         'SITE="two  words, \\$HOME, \\"quoted\\", \\`date\\`, back\\\\slash, naïve"\n'
         'http_proxy="http://ada:p%40ss@proxy.example:3128/"\n'
     )
+    assert left_environment(str(run)) == {"http_proxy": "http://ada:p%40ss@proxy.example:3128/", "SITE": site, "EMPTY": ""}
     assert (run / ENVIRONMENT).stat().st_mode & 0o777 == 0o600
     assert left(run, SITE="another") == 'SITE="another"\n'
     assert os.listdir(run) == [ENVIRONMENT]
+    assert left_environment(str(tmp_path / "nowhere")) == {}
 
 
 @pytest.mark.parametrize(
