@@ -150,10 +150,12 @@ def test_the_environment_of_the_service_is_that_of_extensions(bed: Bed, machine:
         bed.guest.wait_until_succeeds(f"! systemctl is-active {WORKER}")
         bed.guest.succeed("rm /var/tmp/environment; env -i PATH=$PATH waagent extensions retry Proxied")
     bed.guest.succeed(f"rm -r {folder}")
+    bed.guest.write("/etc/waagent.conf.d/60-proxy.conf", "HttpProxy.Host=127.0.0.1\nHttpProxy.Port=9\n")  # the agent's own
     bed.guest.wait_until_succeeds(restart)
     publish(bed, machine, enable, name + "Not")
     machine.wait_for(f"extension={name}Not", 60)
-    assert "http_proxy" not in bed.guest.read("/var/tmp/environment")
+    assert "_proxy" not in bed.guest.read("/var/tmp/environment").lower()
+    bed.guest.succeed("rm /etc/waagent.conf.d/60-proxy.conf")
 
 
 HOLDS = """
