@@ -253,6 +253,7 @@ def test_a_body_that_keeps_pace_is_waited_for(storage: Storage, channel: str, pa
     else:
         with pytest.raises(FabricUnreachable):
             ask("GET", storage.url, timeout=0.5, pace=pace)
+    http.close()
 
 
 @pytest.mark.row("extensions", 88)
