@@ -7,7 +7,7 @@
 
 `install` puts the library where this Python looks for packages and, below --root:
 
-    /usr/sbin/waagent, waagent-simulator    programs of three lines, isolated from the caller's Python settings
+    /usr/sbin/waagent, waagent-simulator    programs of a few lines, isolated from the caller's Python settings
     /usr/lib/waagent/{stages,modules,data}  the numbered steps and what they read
     /etc/waagent.conf                       never replaces a changed file: the new one goes beside it as .new
     /etc/waagent/hooks.d/<stage>/           empty, for the administrator
@@ -35,8 +35,12 @@ VENDOR = "/usr/lib/waagent"
 UNITS = "/usr/lib/systemd/system"
 STAGES = ("local", "network", "config", "final", "periodic", "deprovision")
 
+# Old handlers load the agent's program as a library of functions, in a process that has words for them, not for us.
 PROGRAM = """#!/usr/bin/python3 -I
 import sys
+
+if __name__ != "__main__":
+    raise ImportError("/usr/sbin/{name} is a program and no library; what a handler needs comes in its package")
 
 from {module} import main
 
@@ -121,7 +125,7 @@ def install_system_files(root: Path) -> None:
     for name, module in PROGRAMS.items():
         program = _under(root, f"/usr/sbin/{name}")
         program.parent.mkdir(parents=True, exist_ok=True)
-        program.write_text(PROGRAM.format(module=module), encoding="ascii")
+        program.write_text(PROGRAM.format(module=module, name=name), encoding="ascii")
         program.chmod(0o755)
     for directory in DIRECTORIES:
         _under(root, directory).mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ NETWORKD = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIP
 PROFILE = "[connection]\nid=eth0\ntype=ethernet\ninterface-name=eth0\n[ipv4]\nmethod=auto\n[ipv6]\nmethod=disabled\n"
 
 
+DHCPCD = "/etc/dhcpcd.conf"
 ECHO = """
 import socket
 listener = socket.create_server(("", 7777))
@@ -74,10 +75,23 @@ CLIENTS = {
 
 
 class Connected(NamedTuple):
+    """before: what was in the files that configure the network, before the first boot."""
+
     bed: Bed
     client: Client
     server: Dhcp
     machine: Machine
+    before: dict[str, str]
+
+
+CONFIGURED = ("netplan", "network", "systemd/network", "networkd-dispatcher", "NetworkManager", "dhcp", "dhcpcd.conf", "udhcpc", "udev")
+
+
+def configured(bed: Bed) -> dict[str, str]:
+    """The files that configure links, their hooks and rules, with their content."""
+    places = " ".join(f"/etc/{name}" for name in CONFIGURED)
+    listed = bed.guest.run(f"find {places} -type f").out.split()
+    return {path: bed.guest.read(path) for path in listed}
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +117,11 @@ def vm(request: pytest.FixtureRequest, layers: list[Path]) -> Iterator[Connected
             "/etc/waagent/hooks.d/on-hostname-changed/10-tell.sh", '#!/bin/sh\ncat "$WAAGENT_INPUT" >/run/told\n', 0o755
         )
         machine = bed.machine(host_name="born", user="ada")
+        before = configured(bed)
         guest.boot()
         machine.wait_for("ready", timeout=60)
         guest.wait_until_booted()
-        yield Connected(bed, client, server, machine)
+        yield Connected(bed, client, server, machine, before)
     patch.undo()
 
 
@@ -176,6 +191,17 @@ def test_a_restart_keeps_the_name(vm: Connected) -> None:
     vm.bed.guest.wait_until_booted()
     vm.server.wait_for_name("renamed")
     assert vm.bed.guest.succeed("hostname") == "renamed\n"
+
+
+@pytest.mark.row("field-demands", 33, 34, 35, 36)
+def test_rows_33_to_36_no_file_of_the_network_is_the_agent_s(vm: Connected) -> None:
+    """No metric, no name server of a second interface, no address, no hot-plug script: after two boots and a renaming."""
+    now = configured(vm.bed)
+    changed = {path for path in {*now, *vm.before} if now.get(path) != vm.before.get(path)}
+    assert changed == ({DHCPCD} if vm.client.service == "dhcpcd" else set())
+    for path in changed:
+        added = set(now[path].splitlines()) ^ set(vm.before[path].splitlines())
+        assert [line for line in added if "hostname" not in line and not line.startswith("#")] == []
 
 
 def echoed(connection: socket.socket, data: bytes) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from bed import Bed
+from bed import Bed, scene
 
 from waagent.simulator import Machine
 
@@ -94,6 +94,38 @@ def test_sshd_took_up_its_settings(vm: Provisioned) -> None:
     vm.bed.guest.succeed("sshd -t")
     effective = vm.bed.guest.succeed("sshd -T").lower().splitlines()
     assert "clientaliveinterval 180" in effective and "passwordauthentication yes" in effective
+
+
+OLD_PYTHON = """
+import crypt, imp, pipes
+from distutils.version import LooseVersion
+assert LooseVersion("1.10") > LooseVersion("1.9") and pipes.quote("a b") == "'a b'"
+assert imp.load_source("other", "do/other").VALUE == 7
+assert crypt.crypt("x", "$6$abcdefgh").startswith("$6$abcdefgh$") and len(crypt.crypt("x", "$6$abcdefgh")) == 98
+"""
+
+
+@pytest.mark.row("field-demands", 110)
+def test_row_110_a_handler_for_an_older_python_runs_where_stand_ins_are_asked_for(vm: Provisioned) -> None:
+    """Python 3.13 has none of the four; Debian's of 11 has even its distutils in another package."""
+    name, guest = "Contoso.Python.Old", vm.bed.guest
+    content = scene.package(scene.PYTHON, do={"enable": OLD_PYTHON, "other": "VALUE = 7\n"})
+    vm.bed.fabric.simulator.add_package(content, name, "1.0.0")
+
+    def reported() -> dict[str, Any]:
+        label = vm.machine.publish([scene.single(name)])
+        guest.wait_until_succeeds(f"grep -q 'incarnation:{label}\"' /var/lib/waagent/extensions/processed.json", 60)
+        vm.machine.wait_for("goal-state", 60)
+        entry: dict[str, Any] = vm.machine.wait_for(lambda machine: machine.reports.extension(name), 60)
+        return entry
+
+    if vm.bed.suite == "trixie":
+        entry = reported()
+        assert (entry["status"], entry["code"]) == ("NotReady", 1009)
+        assert "No module named 'crypt'" in entry["formattedMessage"]["message"]
+    guest.write("/etc/waagent.conf.d/60-old-python.conf", "Extensions.PythonShims=y\n")
+    entry = reported()
+    assert (entry["status"], entry["code"]) == ("Ready", 0), entry
 
 
 def test_the_fabric_has_no_complaint(vm: Provisioned) -> None:

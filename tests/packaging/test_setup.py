@@ -127,3 +127,21 @@ def test_file_that_is_missing_is_named(source: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert ran.returncode != 0
     assert "stages/*.yaml into /usr/lib/waagent/stages: no such file" in ran.stdout
+
+
+LOADS = """
+import sys, types
+path, sys.argv = sys.argv[1], ["handler", "-version"]
+module = types.ModuleType("agent")
+try:
+    exec(compile(open(path).read(), path, "exec"), module.__dict__)
+except ImportError as error:
+    print("no library:", error)
+"""
+
+
+def test_a_handler_that_loads_the_program_gets_an_error_and_runs_nothing(installed: Path) -> None:
+    """As imp.load_source() did; the words on the handler's command line are not the agent's."""
+    said = run(SYSTEM, "-c", LOADS, str(installed / "usr/sbin/waagent"), cwd=library(installed).parent)
+    assert said.startswith("no library: /usr/sbin/waagent is a program")
+    assert "WALinuxAgent" not in said

@@ -53,7 +53,7 @@ class _Quiet(BaseHTTPRequestHandler):
 class Storage(_Server):
     """ranges False: it ignores Range; lies True: its 206 begins elsewhere than asked; silent True: its 206
     has no ETag; throttle: Retry-After values;
-    trickle: seconds between the first hundred bytes; digest: the MD5 it tells; stalls: bytes after which the next
+    trickle: seconds between the first hundred bytes; steady: so many bytes, then so many seconds; digest: the MD5 it tells; stalls: bytes after which the next
     answers stop until the client has gone."""
 
     def __init__(self, content: bytes, tag: str = "") -> None:
@@ -62,6 +62,7 @@ class Storage(_Server):
         self.cuts: list[int] = []
         self.ranges, self.lies, self.silent = True, False, False
         self.trickle = 0.0
+        self.steady: tuple[int, float] | None = None
         self.digest = ""
         self.stalls: list[int] = []
         self.throttle: list[str] = []
@@ -111,7 +112,10 @@ class _StorageHandler(_Quiet):
             self.close_connection = True
             return
         cut = owner.cuts.pop(0) if owner.cuts else len(rest)
-        self.wfile.write(rest[:cut])
+        size, pause = owner.steady or (cut or 1, 0.0)
+        for at in range(0, cut, size):
+            self.wfile.write(rest[at : min(at + size, cut)])
+            time.sleep(pause)
         self.wfile.flush()
         if cut < len(rest):
             self.close_connection = True

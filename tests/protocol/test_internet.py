@@ -16,9 +16,11 @@ from tests.protocol.talk import LIB, Talk
 from tests.unit.fabric.samples import FakeClock
 from waagent.errors import FabricRejected, FabricUnreachable
 from waagent.fabric import blobs, imds, proxies, status
-from waagent.fabric.artifacts import RESERVE
+from waagent.fabric.artifacts import DIRECT, HOST, RESERVE
 from waagent.fabric.internet import Internet
 from waagent.simulator import Simulator
+from waagent.system import deadline
+from waagent.system.http import Http
 
 USER, PASSWORD = "agent", "p@ss:w/rd#1%"
 CONTENT = bytes(range(256)) * 4000  # 1,024,000 bytes
@@ -230,7 +232,72 @@ def test_an_answer_that_goes_on_is_cut_off(tmp_path: Path) -> None:
             Internet(FakeClock()).request("GET", url, limit=3000)
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pace is taken over moments instead of seconds."""
+    monkeypatch.setattr(deadline, "SPAN", 0.05)
+    monkeypatch.setattr(deadline, "GRANTED", 0.5)
+
+
+@pytest.mark.wire("7.1/timeouts")
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(("pace", "arrives"), [(100_000.0, True), (10**9, False), (0.0, False)])
+@pytest.mark.parametrize("channel", [DIRECT, HOST])
+def test_a_body_that_keeps_pace_is_waited_for(storage: Storage, channel: str, pace: float, arrives: bool) -> None:
+    """A megabyte in a second and a half; half a second is the time that it has."""
+    storage.steady = (20_000, 0.03)
+    internet, http = Internet(FakeClock()), Http(FakeClock())
+    ask = internet.request if channel == DIRECT else http.request
+    if arrives:
+        assert ask("GET", storage.url, timeout=0.5, pace=pace).body == CONTENT
+    else:
+        with pytest.raises(FabricUnreachable):
+            ask("GET", storage.url, timeout=0.5, pace=pace)
+    http.close()
+
+
 @pytest.mark.row("extensions", 88)
+@pytest.mark.wire("3.6/nowhere")
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"trickle": 0.02}, "not complete in time, [0-9]{1,2} bytes so far"),
+        ({"steady": (20_000, 0.03), "cuts": [900_000]}, "ended after 900000 of 1024000 bytes"),
+    ],
+    ids=["trickles", "breaks-off-later"],
+)
+def test_row_88_after_its_time_no_other_location_is_begun(
+    tmp_path: Path, storage: Storage, how: dict[str, Any], told: str
+) -> None:
+    with Simulator(imds_port=None) as sim, Storage(CONTENT) as good:
+        sim.machine("vm01")
+        talk = Talk(tmp_path, sim)
+        talk.artifacts._shuffle = lambda uris: None
+        storage.tag = ""  # what has arrived cannot be continued
+        vars(storage).update(how)
+        with pytest.raises(FabricUnreachable, match=told):
+            talk.artifacts.download([storage.url, good.url], f"{LIB}/x.zip", total=0.6)
+        assert (len(storage.asked), good.asked) == (1, [])
+        assert not sim.requests.select(path="/extensionArtifact")
+        assert talk.files == []
+
+
+@pytest.mark.row("extensions", 88)
+@pytest.mark.wire("7.1/timeouts")
+@pytest.mark.usefixtures("hasty")
+def test_row_88_a_package_that_keeps_pace_is_waited_for(tmp_path: Path, storage: Storage) -> None:
+    with Simulator(imds_port=None) as sim:
+        sim.machine("vm01")
+        talk = Talk(tmp_path, sim)
+        storage.steady = (20_000, 0.03)
+        talk.artifacts.download([storage.url], f"{LIB}/x.zip", total=0.5)
+        assert talk.system.read(f"{LIB}/x.zip") == CONTENT
+        assert len(storage.asked) == 1
+        with pytest.raises(FabricUnreachable, match="not complete in time"):  # a document is small
+            talk.artifacts.fetch([storage.url], total=0.5)
+
+
 @pytest.mark.wire("7.1/timeouts")
 def test_a_trickle_ends_at_the_deadline(storage: Storage) -> None:
     storage.trickle = 0.1

@@ -28,6 +28,7 @@ connection, _ = listener.accept()
 while data := connection.recv(100):
     connection.sendall(data)
 """
+SHELF = "/media/dvd"
 THREE_BYTES = "--dhcp-option-force=245,a8:3f:81"
 
 
@@ -41,6 +42,7 @@ def vm() -> Iterator[Connected]:
     with VmBed(told=(THREE_BYTES, *AZURE[1:])) as bed:
         machine = bed.machine(host_name="vm-born", user="ada", ssh_keys=[bed.make_key()[1]])
         bed.vm.write("/etc/waagent.conf.d/50-test.conf", OPTIONS)
+        bed.vm.write("/etc/fstab", f"/dev/sr0 {SHELF} auto ro 0 0\n")
         bed.vm.boot()
         machine.wait_for("ready", timeout=READY_LIMIT)
         settled(bed)
@@ -66,6 +68,32 @@ def periodic(bed: VmBed, step: str) -> str:
     bed.vm.run(f"waagent stage periodic --only {step} --force", timeout=120)
     lines = bed.vm.read("/var/log/waagent.log")[before:].splitlines()
     return "\n".join(line for line in lines if f"periodic/{step} " in line)
+
+
+# -- the first boot ---------------------------------------------------------------------------
+
+
+@pytest.mark.row("provisioning", 21)
+@pytest.mark.row("field-demands", 97)
+def test_row_97_a_disc_that_the_system_has_mounted_is_read_there_and_ejected_with_its_password(vm: Connected) -> None:
+    guest = vm.bed.vm
+    assert 0 < entered(vm.bed, "media-dvd.mount") < entered(vm.bed, "waagent-local.service")
+    assert "read ovf-env.xml from /dev/sr0" in guest.read("/var/log/waagent.log")
+    done = [json.loads(line).get("argv") for line in guest.read("/var/lib/waagent/effects.jsonl").splitlines()]
+    assert [argv for argv in done if argv and "/dev/sr0" in argv] == [["eject", "/dev/sr0"]]
+    assert guest.tray() == "open" and "/dev/sr0" not in guest.read("/proc/mounts")
+
+
+@pytest.mark.row("field-demands", 57)
+def test_row_57_the_local_stage_is_over_before_the_network_and_before_anybody_comes_in(vm: Connected) -> None:
+    units = ("waagent-local.service", "network-pre.target", "systemd-networkd.service", "ssh.service")
+    local, before, network, ssh = (entered(vm.bed, unit) for unit in units)
+    assert 0 < local <= before <= network and local <= ssh
+
+
+def entered(bed: VmBed, unit: str) -> int:
+    """Microseconds after the kernel's start."""
+    return int(bed.vm.succeed(f"systemctl show --property=ActiveEnterTimestampMonotonic --value {unit}"))
 
 
 # -- who may talk to the wire server ----------------------------------------------------------
@@ -163,10 +191,5 @@ def test_without_any_dhcp_answer_the_boot_goes_on(vm: Connected) -> None:
 
 @pytest.mark.row("field-demands", 41)
 def test_before_the_network_the_rules_are_there(vm: Connected) -> None:
-    guest = vm.bed.vm
-    entered = "--property=ActiveEnterTimestampMonotonic --value"
-    rules, links = (
-        int(guest.succeed(f"systemctl show {entered} {unit}")) for unit in ("waagent-firewall", "network-pre.target")
-    )
-    assert 0 < rules <= links
+    assert 0 < entered(vm.bed, "waagent-firewall") <= entered(vm.bed, "network-pre.target")
     assert connects(vm.bed, "root") and not connects(vm.bed, "nobody")

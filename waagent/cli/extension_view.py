@@ -110,7 +110,10 @@ def main(args: argparse.Namespace, system: System) -> int:
         return _logs(machine, entry["name"], args)
     if args.action == "retry":
         from waagent.runner.stage import Wish, run_stage
+        from waagent.watcher.environment import left_environment
 
+        if args.root == "/":
+            os.environ.update(left_environment())  # it is to run as the service would run it
         again = Wish(("extensions", "status"), event="goal-state", event_data={"again": entry["name"]})
         outcome = run_stage(system, "periodic", config, profile, again)
         if outcome.message:

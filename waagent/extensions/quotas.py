@@ -26,7 +26,7 @@ def apply(system: System, name: str, quotas: Quotas, instance: str = "") -> None
 
 
 def reset(system: System, name: str, quotas: Quotas, instances: tuple[str, ...] = ("",)) -> None:
-    """Take the quotas back when the handler is removed."""
+    """Take the quotas back: the handler is removed, or its new version has none."""
     if not system.is_directory("/run/systemd/system"):
         return
     if quotas.cpu is not None:
@@ -35,6 +35,12 @@ def reset(system: System, name: str, quotas: Quotas, instances: tuple[str, ...] 
     for unit, cpu in quotas.services.items():
         if cpu is not None and _loaded(system, unit):
             _set(system, unit, None)
+
+
+def dropped(old: Quotas, new: Quotas) -> Quotas:
+    """What the old version was limited in, and the new one is not."""
+    services = {unit: cpu for unit, cpu in old.services.items() if new.services.get(unit) is None}
+    return Quotas(old.cpu if new.cpu is None else None, services)
 
 
 def _set(system: System, unit: str, cpu: float | None) -> None:

@@ -242,15 +242,19 @@ class Steps:
         system.note(Effect("write", layout.base(name, new), note=f"mrseq and status files of {old}"))
 
     def _remove(self, pair: Pair, operation: Operation) -> None:
-        if pair.handler.state != ENABLED:  # not just this version goes
-            try:
-                manifest = handlers.read_manifest(self._system, self._layout, operation.handler, operation.version)
-            except ExtensionError:  # without a manifest there were no quotas
-                pass
-            else:
-                several = tuple(one.name for one in pair.handler.settings) if pair.handler.multi_config else ()
-                quotas.reset(self._system, operation.handler, manifest.quotas, several or ("",))
-        remove_version(self._system, self._layout, operation.handler, operation.version)
+        name, version = operation.handler, operation.version
+        try:
+            limits = handlers.read_manifest(self._system, self._layout, name, version).quotas
+            if pair.handler.state == ENABLED:  # its other version stays, with quotas of its own
+                target = operation.target or pair.handler.version
+                other = handlers.read_manifest(self._system, self._layout, name, target)
+                limits = quotas.dropped(limits, other.quotas)
+        except ExtensionError:  # without a manifest there were no quotas
+            pass
+        else:
+            several = tuple(one.name for one in pair.handler.settings) if pair.handler.multi_config else ()
+            quotas.reset(self._system, name, limits, several or ("",))
+        remove_version(self._system, self._layout, name, version)
 
     def _forget(self, pair: Pair, operation: Operation) -> None:
         handlers.forget_instance(

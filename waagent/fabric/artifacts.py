@@ -10,8 +10,9 @@ the channel that worked last, then at once by the other one; only when all locat
 costs one attempt, not a minute.
 The channel that worked is kept in /run/waagent/download-channel for the next process.
 
-Five minutes in all, the running transfer included in whole attempts only. The locations' order is shuffled: it
-has no meaning and the load spreads. All failed: FabricUnreachable when a later attempt may help, else
+Five minutes in all; after them no location is begun any more. A package that is on its way then and keeps pace is
+waited for, an hour at most; everything else is cut off. The locations' order is shuffled: it has no meaning and the
+load spreads. All failed: FabricUnreachable when a later attempt may help, else
 FabricRejected; the message names each location's last failure. A file is written beside its place and renamed when
 its length agrees with what was announced; nothing is left of one that failed.
 
@@ -46,6 +47,7 @@ PACKAGE_LIMIT = 4 * 1024 * 1024 * 1024
 RESERVE = 64 * 1024 * 1024  # bytes of disk that no download takes
 SCARCE = 256 * 1024 * 1024  # less than this is worth a note
 ROUNDS = 6
+PACE = 64 * 1024.0  # bytes a second of a package that is worth waiting for
 
 
 class Found(NamedTuple):
@@ -64,6 +66,7 @@ class _Wanted(NamedTuple):
     verify: bool = False
     manifest_url: str = ""
     total: float = TOTAL
+    pace: float = 0.0
 
 
 class Artifacts:
@@ -105,6 +108,7 @@ class Artifacts:
         verify: bool = False,
         manifest_url: str = "",
         what: str = "the package",
+        total: float = TOTAL,
     ) -> Found:
         """Into the file `path` (mode 0600), streaming. Raises SystemRefused when the disk does not take it.
 
@@ -119,7 +123,7 @@ class Artifacts:
             with open(descriptor, "r+b") as file:
                 arrival = kept.open(file)
                 most = self._limit(os.path.dirname(real), limit, arrival.size)
-                uri = self._walk(list(uris), arrival, _Wanted(what, most, verify, manifest_url))
+                uri = self._walk(list(uris), arrival, _Wanted(what, most, verify, manifest_url, total, PACE))
             os.replace(real, str(self.system.path(path)))
         except OSError as error:
             kept.drop()
@@ -195,12 +199,15 @@ class Artifacts:
                 verify=wanted.verify,
                 manifest_url=wanted.manifest_url,
                 timeout=left,
+                pace=wanted.pace,
             )
             damage = sink.ended(uri, taken.headers)
             if damage:
                 raise FabricUnreachable(f"GET {redact(uri)} through the host plugin: {damage}")
             return
-        answer = self.internet.request("GET", uri, into=arrival, limit=wanted.limit, timeout=left)
+        answer = self.internet.request(
+            "GET", uri, into=arrival, limit=wanted.limit, timeout=left, pace=wanted.pace
+        )
         if answer.status != 200:
             kind = FabricUnreachable if answer.status in LATER else FabricRejected
             told = redact_text(" ".join(answer.body.decode("utf-8", "replace").split())[:200])

@@ -141,12 +141,14 @@ class HostPlugin:
         verify: bool = False,
         manifest_url: str = "",
         timeout: float = 60.0,
+        pace: float = 0.0,
     ) -> Response:
         """Fetch a blob through the host.
 
         into          a file for the body (only that of a 200 goes there)
         verify        the goal state in use is a fast track one (never for the artifacts profile)
         manifest_url  for packages: where the handler's manifest came from
+        pace          bytes a second; while so many come the time is put off
 
         A 400 that does not speak of the ids is the plugin's cache at fault: FabricUnreachable, as for a 503.
         """
@@ -157,7 +159,7 @@ class HostPlugin:
                 sent.append(("x-ms-verify-from-artifacts-blob", "true"))
             if manifest_url:
                 sent.append(("x-ms-artifact-manifest-location", manifest_url))
-            response = self.http.request("GET", source, sent, timeout=timeout, limit=limit, into=into)
+            response = self.http.request("GET", source, sent, timeout=timeout, limit=limit, into=into, pace=pace)
             self._judge(ARTIFACT, response)
             if not is_stale(response) or last:
                 break

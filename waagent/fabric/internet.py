@@ -7,8 +7,9 @@
                                                      into=Arrival: after what it holds already of the same version
 
 The proxy is the one that proxies.py chooses, with its user and password; certificates are checked by the system's
-store; redirects are not followed; a body is limited in size, and head and body together in time. requests is
-imported with the first request, or on the side after prepare().
+store; redirects are not followed; a body is limited in size, and head and body together in time, which is put off
+while a body keeps `pace` (deadline.py). requests is imported with the first request, or on the side after
+prepare().
 
 A download that breaks off is continued at once where it ended (Range, If-Range) when the server gave a strong ETag,
 as long as every try brings some more of it; a server that has another version by now sends the whole again. Where
@@ -30,6 +31,7 @@ from waagent import __version__
 from waagent.errors import FabricRejected, FabricUnreachable
 from waagent.fabric import proxies, retry
 from waagent.fabric.arrival import Arrival, Origin, origin_of
+from waagent.system.deadline import Deadline
 from waagent.system.redact import redact, redact_text
 
 if TYPE_CHECKING:
@@ -89,11 +91,13 @@ class Internet:
         into: Body | Arrival | None = None,
         limit: int = DOCUMENT_LIMIT,
         timeout: float = TOTAL,
+        pace: float = 0.0,
     ) -> Answer:
         """Raises FabricUnreachable or FabricRejected; OSError comes from `into` alone."""
         memory = io.BytesIO()
         arrival = into if isinstance(into, Arrival) else Arrival(memory if into is None else into)
-        transfer = _Transfer(self.clock, method, url, arrival, limit, timeout)
+        deadline = Deadline(self.clock.monotonic, timeout, pace)
+        transfer = _Transfer(method, url, arrival, limit, deadline)
         for _ in range(CONTINUATIONS):
             sent = {"User-Agent": f"waagent/{__version__}", **(headers or {}), **arrival.continuing(url)}
             status, retry_after, told = self._exchange(transfer, sent, body)
@@ -171,19 +175,15 @@ class Internet:
 class _Transfer:
     """One body on its way, within a size and a time."""
 
-    def __init__(self, clock: Clock, method: str, url: str, arrival: Arrival, limit: int, timeout: float) -> None:
+    def __init__(self, method: str, url: str, arrival: Arrival, limit: int, deadline: Deadline) -> None:
         self.method, self.url, self.arrival, self.limit = method, url, arrival, limit
         self.shown = redact(url)
-        self._monotonic = clock.monotonic
-        self._deadline = clock.monotonic() + timeout
-
-    def left(self) -> float:
-        """Seconds."""
-        return self._deadline - self._monotonic()
+        self._deadline = deadline
+        self.left = deadline.left
 
     def told(self, answer: requests.Response) -> bytes:
         """The beginning of the body of a refusal, as far as it comes soon: its status is known."""
-        self._deadline = min(self._deadline, self._monotonic() + TOLD_WITHIN)
+        self._deadline.bring_forward(TOLD_WITHIN)
         told = b""
         try:
             for piece in _pieces(answer):
@@ -215,6 +215,7 @@ class _Transfer:
             if self.left() < 0:
                 raise self._late()
             arrival.write(piece)
+            self._deadline.got(len(piece))
         if not broken and total in (-1, arrival.size):
             return self.intact()
         if arrival.origin.continues and before < arrival.size < (total if total >= 0 else self.limit):

@@ -7,8 +7,8 @@
 
 The disc is looked for among the names of the profile's media.devices in /dev; one after the other is mounted
 read-only until one has a provisioning document. A disc that somebody mounted already is read where it is and
-stays mounted. Devices appear late and discs become readable late, so all of it is tried again until `patience`
-seconds have passed: every second while there is no device, every five after one could not be read.
+stays mounted, until it is ejected. Devices appear late and discs become readable late, so all of it is tried again
+until `patience` seconds have passed: every second while there is no device, every five after one could not be read.
 
 A copy is a *seed* when an image builder put it there, and *left over* when it belongs to another VM: it says so
 itself (the note that save() leaves), or its password is redacted, or it is older than the marker of another VM's

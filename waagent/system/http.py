@@ -10,6 +10,7 @@ and redirects do not exist here; internet addresses go through waagent/fabric/ar
 
 clock     for the deadline; its monotonic() has to run, as sockets wait in real time
 timeout   seconds for the whole exchange, connecting included
+pace      bytes a second; while so many come the time is put off (deadline.py)
 limit     bytes of body that are accepted (after removing the chunks' framing)
 into      a binary file that gets the body of a 200 piece by piece; Response.body is then empty
 
@@ -27,6 +28,7 @@ import time
 
 from waagent import __version__
 from waagent.errors import FabricRejected, FabricUnreachable
+from waagent.system.deadline import Deadline
 from waagent.system.redact import redact
 
 TYPE_CHECKING = False
@@ -98,13 +100,15 @@ class Http:
         timeout: float = 10.0,
         limit: int = LIMIT,
         into: Sink | None = None,
+        pace: float = 0.0,
     ) -> Response:
         """Make one exchange. Any status is an answer; only what is no answer raises (see the file's docstring)."""
         host, port, target = split(url)
         authority = f"[{host}]" if ":" in host else host
         lines = [f"{method} {target} HTTP/1.1", f"Host: {authority if port == 80 else f'{authority}:{port}'}"]
         message = self._message(lines, headers, body, url)
-        exchange = _Exchange(method, url, self._monotonic, timeout, limit=limit, into=into)
+        deadline = Deadline(self._monotonic, timeout, pace)
+        exchange = _Exchange(method, url, deadline, timeout, limit=limit, into=into)
         kept = self._idle.pop((host, port), None)
         if kept is not None and not _peer_closed(kept):
             try:
@@ -193,15 +197,14 @@ class _Exchange:
         self,
         method: str,
         url: str,
-        monotonic: Callable[[], float],
+        deadline: Deadline,
         timeout: float,
         *,
         limit: int,
         into: Sink | None,
     ) -> None:
         self.method, self.url, self.timeout, self.limit, self.into = method, url, timeout, limit, into
-        self._monotonic = monotonic
-        self._deadline = monotonic() + timeout
+        self._deadline = deadline
         self._buffer = bytearray()
         self._size = 0
         self.reusable = False
@@ -340,6 +343,7 @@ class _Exchange:
             if self._size > self.limit:
                 raise self._too_large("more")
             take(piece)
+            self._deadline.got(len(piece))
             missing = None if missing is None else missing - len(piece)
 
     def _receive(self, connection: socket.socket) -> bool:
@@ -375,7 +379,7 @@ class _Exchange:
 
     def _remaining(self) -> float:
         """Seconds until the deadline; raises TimeoutError when there are none."""
-        remaining = self._deadline - self._monotonic()
+        remaining = self._deadline.left()
         if remaining <= 0:
             raise TimeoutError("the deadline has passed")
         return remaining

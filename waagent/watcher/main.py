@@ -28,6 +28,7 @@ from waagent.fabric import poll
 from waagent.system.clock import Clock
 from waagent.system.http import Http
 from waagent.watcher import settings as settings_of
+from waagent.watcher.environment import leave_environment
 from waagent.watcher.host_health import HostHealth
 from waagent.watcher.launch import this_program
 from waagent.watcher.notify import Notifier
@@ -211,6 +212,10 @@ def main(arguments: list[str]) -> int:
         return 0
     signal.signal(signal.SIGTERM, _leave)
     _say_when(STARTED)
+    try:
+        leave_environment(os.environ)
+    except OSError as error:
+        print(f"watcher: cannot tell workers of the environment: {error}", file=sys.stderr)
     clock = Clock()
     periodic = Periodic(this_program(), clock.monotonic() + ASK_EVERY)  # a boot has other things to do at first
     watcher = Watcher(settings, periodic=periodic, clock=clock)

@@ -102,6 +102,41 @@ def test_quotas_of_instances_are_set_on_the_slices_their_commands_run_in(system:
     assert slice_of(NAME, "A") == f"azure-vmextensions-{NAME}.A.slice"
 
 
+@pytest.mark.parametrize(
+    ("new", "taken_back"),
+    [
+        ({}, {SLICE, "a.service", "b.service"}),
+        ({"cpuQuotaPercentage": 50, "services": [{"name": "b", "cpuQuotaPercentage": 7}]}, {"a.service"}),
+        ({"services": [{"name": "a"}, {"name": "b", "cpuQuotaPercentage": 5}]}, {SLICE, "a.service"}),
+    ],
+)
+def test_quotas_that_a_new_version_has_no_more_are_taken_back(
+    system: System, script: Script, new: dict[str, object], taken_back: set[str]
+) -> None:
+    """They are systemd's until the next boot, and the slice has the same name for every version."""
+    from waagent.extensions.journal import Journal
+    from waagent.extensions.plan import Operation, Pair
+    from waagent.extensions.steps import Rules, Steps
+
+    layout = Layout()
+    services = [{"name": unit, "cpuQuotaPercentage": 5} for unit in ("a", "b")]
+    for version, limits in (("1.0.0", {"cpuQuotaPercentage": 25, "services": services}), ("1.1.0", new)):
+        body = {f"{verb}Command": "run" for verb in ("install", "uninstall", "update", "enable", "disable")}
+        text = json.dumps([{"handlerManifest": body, "resourceLimits": limits}])
+        system.path(layout.base(NAME, version)).mkdir(parents=True)
+        system.write(layout.manifest(NAME, version), text.encode(), mode=0o600)
+    system.path("/run/systemd/system").mkdir(parents=True)
+    for unit in (SLICE, "a.service", "b.service"):
+        script.on("systemctl", "show", "--property=LoadState", "--value", unit, stdout="loaded\n")
+        script.on("systemctl", "set-property", "--runtime", unit, "CPUQuota=")
+    steps = Steps(system, layout, None, Rules(), Journal(system, layout), lambda event, **data: None)  # type: ignore[arg-type]
+    handler = single(NAME, "1.1.0")
+    operation = Operation("remove", NAME, "1.0.0", update="1.0.0", target="1.1.0")
+    steps._remove(Pair(handler, handler.settings[0], 0), operation)
+    assert {argv[3] for argv in script.ran if argv[1] == "set-property"} == taken_back
+    assert not system.exists(layout.base(NAME, "1.0.0"))
+
+
 def test_a_manifest_in_full() -> None:
     text = json.dumps(
         [
