@@ -260,12 +260,17 @@ def verb_pages() -> str:
         file = importlib.import_module(f"waagent.cli.{verb.replace('-', '_')}")
         parts.append(f"\n## waagent {verb}\n\n```\n{inspect.cleandoc(file.__doc__ or '')}\n```\n\n")
         parts += [f"- `{words}`: {told}\n" for words, told in arguments_of(file)]
-    from waagent.cli import legacy
     from waagent.watcher import main as watch
 
     parts.append(f"\n## waagent watch\n\n```\n{_doc(watch)}\n```\n")
-    parts.append(f"\n## The words of the old command line\n\n```\n{_for_readers(_doc(legacy))}\n```\n")
+    parts.append(f"\n## The words of the old command line\n\n```\n{old_words()}\n```\n")
     return "".join(parts)
+
+
+def old_words() -> str:
+    from waagent.cli import legacy
+
+    return _for_readers(_doc(legacy))
 
 
 def records() -> str:
