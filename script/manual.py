@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 
-from reference import arguments_of, kind_of
+from reference import arguments_of, kind_of, old_words, told_of
 
 from waagent import __version__
 from waagent.cli.__main__ import verbs
@@ -42,6 +42,7 @@ def waagent_8() -> str:
         parts.append(f".SS waagent {_roff(verb)}\n.nf\n{_roff(inspect.cleandoc(file.__doc__ or ''))}\n.fi\n")
         for words, told in arguments_of(file):
             parts.append(f".TP\n\\fB{_roff(words)}\\fR\n{_roff(told)}\n")
+    parts.append(f".SH OLD COMMAND LINE\n.nf\n{_roff(old_words())}\n.fi\n")
     parts.append(".SH HOOKS\nA program in a directory of steps is given this environment:\n")
     parts += [f".TP\n.B {_roff(name)}\n{_roff(told)}\n" for name, told in protocol.VARIABLES]
     parts.append(".PP\nIts exit status means:\n")
@@ -68,10 +69,9 @@ def conf_5() -> str:
         for option in settings.OPTIONS:
             if option.section == section and option.in_use:
                 default = f"the value of {option.follows}" if option.follows else option.written(option.default)
-                note = f"{option.note[:1].upper()}{option.note[1:]}. " if option.note else ""
                 kind = kind_of(option).replace("`", "")
                 kept = default if default != "None" else "unset"
-                told = f"{option.meaning}. {note}({kind}; default: {kept})"
+                told = f"{told_of(option)}. ({kind}; default: {kept})"
                 parts.append(f".TP\n.B {_roff(option.name)}\n{_roff(told)}\n")
     parts.append(".SH SEE ALSO\n.BR waagent (8)\n")
     return "".join(parts)

@@ -10,6 +10,7 @@ import argparse
 import ast
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,14 +82,22 @@ def options() -> str:
         parts.append(f"\n## {title}\n\n" + _table("Option", "Type", "Default", "Meaning"))
         for option in settings.OPTIONS:
             if option.section == section and option.in_use:
-                meaning = option.meaning + (f". {_sentence(option.note)}" if option.note else "")
-                parts.append(f"| `{option.name}` | {kind_of(option)} | {_default(option)} | {_cell(meaning)} |\n")
+                told = _cell(told_of(option))
+                parts.append(f"| `{option.name}` | {kind_of(option)} | {_default(option)} | {told} |\n")
     gone = [option for option in settings.OPTIONS if not option.in_use]
     parts.append("\n## Other spellings, and options without effect\n\n| Option | Now |\n|---|---|\n")
     for option in gone:
         told = f"use `{option.instead}`" if option.instead else "has no effect"
         parts.append(f"| `{option.name}` | {told} |\n")
     return "".join(parts)
+
+
+def told_of(option: Option) -> str:
+    """Meaning and note, and whether it does anything; without the last full stop."""
+    sentences = [option.meaning, *([option.note] if option.note else [])]
+    if option.name in settings.WITHOUT_EFFECT:
+        sentences.append("no effect in this version: it is accepted, because images carry it")
+    return ". ".join(_sentence(each) for each in sentences)
 
 
 def kind_of(option: Option) -> str:
@@ -260,12 +269,17 @@ def verb_pages() -> str:
         file = importlib.import_module(f"waagent.cli.{verb.replace('-', '_')}")
         parts.append(f"\n## waagent {verb}\n\n```\n{inspect.cleandoc(file.__doc__ or '')}\n```\n\n")
         parts += [f"- `{words}`: {told}\n" for words, told in arguments_of(file)]
-    from waagent.cli import legacy
     from waagent.watcher import main as watch
 
     parts.append(f"\n## waagent watch\n\n```\n{_doc(watch)}\n```\n")
-    parts.append(f"\n## The words of the old command line\n\n```\n{_for_readers(_doc(legacy))}\n```\n")
+    parts.append(f"\n## The words of the old command line\n\n```\n{old_words()}\n```\n")
     return "".join(parts)
+
+
+def old_words() -> str:
+    from waagent.cli import legacy
+
+    return _for_readers(_doc(legacy))
 
 
 def records() -> str:
@@ -372,4 +386,5 @@ def _cell(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a capital, unless it begins with a value that is explained: "n: no downloads"."""
+    return text if re.match(r"\w+: ", text) else text[:1].upper() + text[1:]

@@ -15,6 +15,7 @@ from pathlib import Path
 PROGRAMS = {
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
+    "git": "git",
     "dpkg-buildpackage": "dpkg-dev",
     "dh": "debhelper",
     "dh_python3": "dh-python",

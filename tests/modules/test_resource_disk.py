@@ -297,14 +297,16 @@ def test_row_119_without_mdadm_nothing_is_begun(module, ctx, declared, several):
 
 
 @pytest.mark.parametrize("named", ["", "ResourceDisk.Device=/dev/sdb"])
-@pytest.mark.parametrize("names", [["thesis.doc"], ["System Volume Information", "backup"]])
+@pytest.mark.parametrize(
+    ("names", "told"), [(["thesis.doc"], "thesis.doc"), (["System Volume Information", "backup"], "backup")]
+)
 def test_an_ntfs_partition_with_files_of_the_owner_is_never_formatted(
-    module, ctx, declared, script, disk, put, names, named
+    module, ctx, declared, script, disk, put, names, told, named
 ):
     """No driver for NTFS is needed to see them: kernels of clouds have none."""
     declared(named)
     put("/dev/sdb1", volume(names))
-    with pytest.raises(DiskError, match="is NTFS and has files"):
+    with pytest.raises(DiskError, match=rf"is NTFS and has files \({told}\); it stays so. .*mkfs.*=ntfs"):
         module.run(ctx)
     assert {argv[0] for argv in script.ran} == {"blkid"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -47,6 +48,30 @@ def loopback_is_the_internet(monkeypatch: pytest.MonkeyPatch) -> None:
         return choose(url.replace("127.0.0.1", "storage.example"), *arguments)
 
     monkeypatch.setattr(proxies, "choose", pretend)
+
+
+# -- where nobody answers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.wire("7.3/no-answer")
+@pytest.mark.parametrize("through", [{}, {"host": "127.0.0.1", "port": 1}], ids=["directly", "through a proxy"])
+def test_what_is_said_of_a_closed_port_is_for_people(through: dict[str, Any]) -> None:
+    with pytest.raises(FabricUnreachable, match="Connection refused") as caught:
+        Internet(FakeClock(), **through).request("GET", "http://127.0.0.1:1/package")
+    assert "object at" not in caught.value.message and "HTTPConnection" not in caught.value.message
+    assert caught.value.message.startswith("GET http://127.0.0.1:1/package: ")
+
+
+@pytest.mark.wire("7.3/no-answer")
+def test_what_is_said_of_a_time_that_is_over_is_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise socket.timeout("timed out")
+
+    monkeypatch.setattr(socket.socket, "connect", never)
+    with pytest.raises(FabricUnreachable) as caught:
+        Internet(FakeClock(), environment={}).request("GET", "http://127.0.0.1:1/package")
+    assert "object at" not in caught.value.message
+    assert caught.value.message.startswith("GET http://127.0.0.1:1/package: Connection to 127.0.0.1 timed out")
 
 
 # -- proxies ----------------------------------------------------------------------------------------------------

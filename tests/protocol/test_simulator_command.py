@@ -103,6 +103,8 @@ def test_an_image_builder_tests_an_image(fabric, tmp_path):
     found = goal_state(fabric)
     assert ask(f"{fabric.wire_url}/machine?comp=health", "POST", XML, health(found)).status == 200
     report_status(fabric, handler_status("Contoso.Sim.Tool", "1.2.0", 0, message="all is well"), sequence="2")
+    missed = fabric.run("reported", "--wait", "failed", "--timeout", "0.3", status=1)
+    assert re.search(r", last seen \d+ s ago$", missed.strip())
     fabric.run("reported", "--wait", "ready", "--timeout", "5")
     document = json.loads(fabric.run("reported", "vm01", "--wait", "extension=Contoso.Sim.Tool", "--format", "json"))
     assert document["provisioning"]["state"] == "Ready"

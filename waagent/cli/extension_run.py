@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import signal
 import sys
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from waagent.fabric.desired import Settings
 
 HEADINGS = ("[stdout]", "[stderr]")  # of a command's output
+# What a handler has from the agent of a machine; the rest of a terminal's would hide what it lacks there.
+INHERITED = re.compile(r"HOME|LANG|LC_[A-Z]+|WAAGENT_[A-Z_]+")
 
 
 def main(args: argparse.Namespace, system: System) -> int:
@@ -60,7 +63,7 @@ def main(args: argparse.Namespace, system: System) -> int:
         return 2
     shown = _nothing if args.format == "json" else _show
     try:
-        with _tree(args, system) as tree:
+        with _tree(args, system) as tree, _variables_of_an_agent():
             bench = local.Bench(system, tree, args.limit, begun=_show_begun, over=shown)
             try:
                 settings = _settings(bench, packed.name, args, public, protected)
@@ -111,6 +114,18 @@ def _try(
     if "enable" in verbs and settings:
         well = well and bool(status) and all(local.of_extension(entry) == "success" for entry in status)
     return status, well
+
+
+@contextmanager
+def _variables_of_an_agent() -> Iterator[None]:
+    before = dict(os.environ)
+    for name in before:
+        if not INHERITED.fullmatch(name):
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(before)
 
 
 @contextmanager

@@ -1,11 +1,23 @@
 """The command line of the agent before version 3: -daemon, --version, /help, and no word at all.
 
+    -version  -help                     the versions; the usage. The other words need root
+    -daemon  -start                     waagent daemon; with -start in the background
+    -run-exthandlers                    waagent watch
+    -deprovision  -deprovision+user     waagent deprovision; with --user
+    -collect-logs                       waagent collect-logs
+    -show-configuration                 every option as "Key = Value", one a line
+    -register-service                   have the agent start at each boot, and start it now
+    -setup-firewall=IP                  let only root talk to that address
+    -serialconsole                      have the kernel's messages, and what is written on /dev/console, on the
+                                        first serial port (ttyS0): the boot loader's files are changed, and it reads
+                                        them again. Counts from the next boot on
+    -force  -full  -verbose  -debug     beside one of them: do not ask; more logs; a log that says more; no effect
+    -configuration-path:FILE            read this file instead of /etc/waagent.conf
+
 Any run of "-" and "/" may stand before a word, or none; flags may stand anywhere; the last command wins; an empty
 argument does not count. A word that is none of these gives the usage. Three things differ from before, on purpose:
 a wrong word ends with status 2 instead of 0, what fails with status 1 instead of 0, and a word has to be spelled
 out (once `-deprovisionX` deprovisioned).
-
-parse(arguments) -> Asked: pure, so that the table of all forms is a test.
 
 Source: provisioning 1.1 to 1.3.
 """
@@ -47,6 +59,7 @@ class Asked:
 
 
 def parse(arguments: list[str]) -> Asked:
+    """Pure, so that the table of all forms is a test."""
     asked = Asked()
     for argument in arguments:
         word = argument.lstrip("-/")

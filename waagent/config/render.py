@@ -74,7 +74,8 @@ def explain(name: str, config: Config | None = None) -> str:
         lines.append(f"  shipped:  waagent.conf sets {option.shipped}")
     if config is not None and option.in_use:
         value = dict(config.items())[name]
-        lines.append(f"  value:    {shown(option, value)}, from {config.source(name)}")
+        told = "unset" if value is None else shown(option, value)
+        lines.append(f"  value:    {told}, from {config.source(name)}")
     if option.since:
         lines.append(f"  since:    {option.since}")
     if option.status != "live":

@@ -33,7 +33,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from waagent.errors import ExtensionError
-from waagent.extensions import codes, command_log, mounts, texts
+from waagent.extensions import codes, command_log, hints, texts
 from waagent.extensions.layout import Layout
 from waagent.system import Effect, System
 from waagent.system.command import PATH
@@ -179,8 +179,7 @@ def failure(command: Command, ended: Ended, line: str, system: System, layout: L
             code=codes.TIMED_OUT,
             exit_code=str(codes.TIMED_OUT),
         )
-    point = mounts.noexec(system, layout.lib) if ended.status == 126 else ""
-    hint = f"; {mounts.problems(system, layout.lib)[0]}" if point else ""
+    hint = hints.of(system, layout, ended.status, line)
     return ExtensionError(
         f"[ExtensionOperationError] {command.verb} ended with exit code {ended.status} after {ended.seconds:.1f} s:"
         f" {line}{hint}\n{ended.output}",

@@ -22,6 +22,7 @@ Source: wire-protocol 7.1, 7.2, 7.5; RFC 9110 13.1.5, 14.
 from __future__ import annotations
 
 import io
+import re
 import socket
 import threading
 from http.client import HTTPException, HTTPResponse
@@ -306,10 +307,19 @@ def _pieces(answer: requests.Response) -> Iterator[bytes]:
         yield piece
 
 
+# How urllib3 names the connection in front of what happened to it: 1.26, 2.
+_CONNECTION = re.compile(r"(<[^<>]* object at 0x[0-9a-f]+>|HTTPS?Connection(Pool)?\([^()]*\)): ")
+
+
 def _reason(error: Exception) -> str:
     """What a requests exception is about, without the object names it is full of."""
     inner: object = error
     while isinstance(inner, Exception) and inner.args and isinstance(inner.args[0], Exception):
         inner = inner.args[0]
     reason = getattr(inner, "reason", None)
-    return redact_text(str(reason if isinstance(reason, Exception) else inner))[:300]
+    cause = reason if isinstance(reason, Exception) else inner
+    told = str(cause)
+    if isinstance(cause, Exception) and not isinstance(cause, OSError):
+        # Some have the connection first: (connection, "it timed out").
+        told = next((words for words in cause.args[-1:] if isinstance(words, str)), told)
+    return redact_text(_CONNECTION.sub("", told))[:300]

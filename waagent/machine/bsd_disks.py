@@ -194,8 +194,8 @@ def _require_nobody_s(system: System, device: str, begun: bool, told: str) -> No
     """Raises DiskError, which begins with `told`, when something is on it that may be somebody's."""
     content = _content(system, device)
     if content.kind == "platform":
-        names = ntfs_root.names(system, device, content.at)
-        if not disks.only_platform_files(names):
+        names = disks.files_of_owner(ntfs_root.names(system, device, content.at))
+        if names:
             shown = ", ".join(names[:5])
             raise DiskError(f"{told}; it is NTFS and has files ({shown}), it is left", device=device)
     elif content.kind == "ufs":

@@ -174,9 +174,9 @@ def _shown(part: Part) -> str:
     return part.filesystem or ("blank" if part.blank else "unknown")
 
 
-def only_platform_files(names: list[str]) -> bool:
-    """Whether a directory listing shows nothing but what the platform puts on a fresh disk."""
-    return all(name.lower() in PLATFORM_FILES for name in names)
+def files_of_owner(names: list[str]) -> list[str]:
+    """What a directory listing shows beside that which the platform puts on a fresh disk."""
+    return [name for name in names if name.lower() not in PLATFORM_FILES]
 
 
 def require_mkfs(system: System, profile: DistroProfile, filesystem: str, volume: str = "") -> tuple[str, ...]:

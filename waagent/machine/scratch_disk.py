@@ -214,16 +214,16 @@ def _new_id(system: System) -> str:
 def _require_no_files(work: _Work, partition: str, begun: unfinished.Found) -> None:
     """Raises DiskError when the platform's NTFS has files of the owner, or cannot be looked into."""
     try:
-        names = ntfs_root.names(work.system, partition)
+        names = disks.files_of_owner(ntfs_root.names(work.system, partition))
     except DiskError as error:
         if begun.volume:  # the very volume that had no files when we began to overwrite it
             return
         raise DiskError(f"cannot use the resource disk: {error}; it is left as it is", device=partition) from error
-    if not disks.only_platform_files(names):
+    if names:
         raise DiskError(
             f"cannot use the resource disk: {partition} is NTFS and has files ({', '.join(names[:5])}); "
-            "it stays so. "
-            "Set ResourceDisk.Filesystem=ntfs to mount it"
+            "it stays so. Who needs none of them makes a file system there (mkfs), which is then mounted; with "
+            "ResourceDisk.Filesystem=ntfs it is mounted as it is, where this system can mount NTFS"
         )
 
 

@@ -52,6 +52,13 @@ class Log:
         if self.verbose:
             self._line("VERBOSE", message, step)
 
+    def answer(self, message: str, step: str) -> None:
+        """To who typed the command; in the log only where it tells more."""
+        if self.verbose:
+            self._line("VERBOSE", message, step)
+        else:
+            print(f"{self.stage}/{step}: {self.hidden(message)}", file=sys.stderr)
+
     def close(self) -> None:
         for descriptor in (self._file, self._console):
             if descriptor >= 0:

@@ -294,7 +294,7 @@ class _Run:
             record.update(outcome="skipped", message=reason)
             self._account(record, 0.0)
             self.journal.step(record)
-            self.log.detail(f"skipped: {reason}", step.name)
+            self._say_quietly(f"skipped: {reason}", step)
             if self.schedule is not None and not self.wish.event:
                 self.schedule.left_out(step)
             return False
@@ -486,7 +486,12 @@ class _Run:
         elif report.kind == "changed":
             self.log.info(f"changed: {report.message} ({seconds:.3f} s)", step.name)
         else:
-            self.log.detail(f"{report.kind}: {report.message}", step.name)
+            self._say_quietly(f"{report.kind}: {report.message}", step)
+
+    def _say_quietly(self, message: str, step: Step) -> None:
+        """For the log that tells more, and for who has named the step and waits for its answer."""
+        tell = self.log.answer if step.name in self.wish.only else self.log.detail
+        tell(message, step.name)
 
     def _announced(self, line: bytes) -> None:
         """Run the hooks of what a step announces while it waits for them."""

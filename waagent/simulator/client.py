@@ -67,7 +67,9 @@ class Client:
             if found["met"]:
                 return found
             if time.monotonic() >= end:
+                last = found["last_seen"]
+                heard = f"{max(0.0, time.time() - last):.0f} s ago" if last else "never"
                 raise NotReported(f"{name} did not report {what} within {timeout:g} s: provisioning state "
                                   f"{found['provisioning']['state']}, {found['status_uploads']} status uploads, "
-                                  f"last seen {found['last_seen'] or 'never'}")
+                                  f"last seen {heard}")
             time.sleep(0.2)

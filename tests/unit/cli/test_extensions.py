@@ -332,6 +332,20 @@ def test_run_fails_when_the_handler_does(
     assert said.out.splitlines()[-1].endswith("failed") or "note:" in said.out
 
 
+def test_a_handler_has_the_variables_of_an_agent_not_those_of_the_terminal(
+    tmp_path: Path, run: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What works here only because of a PATH or a proxy of its author's fails on every machine."""
+    for name, value in (("PATH", "/opt/mine:/usr/bin:/bin"), ("https_proxy", "http://proxy:3128"), ("LANG", "C.UTF-8")):
+        monkeypatch.setenv(name, value)
+    assert run(make(tmp_path, {}), "--in", str(tmp_path), "--keep").status == 0
+    (shown,) = tmp_path.glob("waagent-extension-*/lib/env.install")
+    found = dict(line.split("=", 1) for line in shown.read_text().splitlines())
+    assert found["PATH"] == "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    assert found["LANG"] == "C.UTF-8" and "https_proxy" not in found
+    assert os.environ["https_proxy"] == "http://proxy:3128"
+
+
 def test_run_says_what_it_has_waited_for(tmp_path: Path, run: Callable[..., Said]) -> None:
     (tmp_path / "settings").write_text("{}")
     package = make(tmp_path, {"enable": "true"})

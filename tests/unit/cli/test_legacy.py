@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,14 +193,18 @@ def test_verbose_is_a_switch_for_this_command(handed: list[tuple[str, ...]], mac
 
 
 @pytest.mark.row("provisioning", 2)
-def test_12_2_version_for_anybody_without_a_configuration(tmp_path: Path) -> None:
-    """As nobody, where the test may become him."""
+def test_12_2_version_for_anybody_without_a_configuration() -> None:
+    """As nobody, where the test may become him; from a place that he can reach, which a clone in /root is not."""
     words: dict[str, object] = {"user": 65534} if os.geteuid() == 0 else {}
-    ran = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(TOP)!r}); "
-         "from waagent.cli.__main__ import main; sys.exit(main(['-version']))"],
-        capture_output=True, text=True, cwd="/", **words,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as top:
+        for name in ("waagent", "data", "modules", "stages"):
+            shutil.copytree(TOP / name, Path(top, name), ignore=shutil.ignore_patterns("__pycache__"))
+        os.chmod(top, 0o755)
+        ran = subprocess.run(
+            [sys.executable, "-c", f"import sys; sys.path.insert(0, {top!r}); "
+             "from waagent.cli.__main__ import main; sys.exit(main(['-version']))"],
+            capture_output=True, text=True, cwd="/", **words,
+        )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     first, second, third = ran.stdout.splitlines()
     assert first.startswith("WALinuxAgent-") and " running on " in first

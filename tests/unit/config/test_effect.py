@@ -36,6 +36,11 @@ def test_the_pages_say_so() -> None:
     assert "no effect in this version" in render.sample().split("OS.AllowHTTP=")[0].rsplit("#", 2)[1]
     assert "effect:   none in this version" in render.explain("OS.AllowHTTP")
     assert "effect:" not in render.explain("Extensions.GoalStatePeriod")
+    table = (TOP / "docs/reference/options.md").read_text(encoding="utf-8").splitlines()
+    without = {line.split("`")[1] for line in table if "No effect in this version" in line}
+    assert without == settings.WITHOUT_EFFECT
+    manual = (TOP / "docs/man/waagent.conf.5").read_text(encoding="utf-8")
+    assert manual.count("No effect in this version") == len(without)
 
 
 def test_explain_names_the_steps_that_read_the_option(capsys: pytest.CaptureFixture[str]) -> None:

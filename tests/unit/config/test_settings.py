@@ -149,6 +149,11 @@ def test_every_option_can_be_explained(option: Option) -> None:
     assert ("default:" in text) is option.in_use
 
 
+def test_an_option_that_nobody_has_set_is_explained_in_one_word() -> None:
+    text = render.explain("ResourceDisk.Device", defaults())
+    assert "  default:  unset\n" in text and "  value:    unset, from default\n" in text
+
+
 def test_explaining_an_unknown_option_suggests_one() -> None:
     with pytest.raises(KeyError, match=r"did you mean Extensions\.Enabled"):
         render.explain("extensions.enabled")

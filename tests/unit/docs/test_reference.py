@@ -12,6 +12,7 @@ import pytest
 
 from tests.unit.runner.conftest import TOP
 from waagent import errors
+from waagent.cli import legacy
 from waagent.cli.__main__ import verbs
 from waagent.config import settings
 from waagent.runner.hook_events import NAMES
@@ -36,6 +37,14 @@ def test_an_option_that_is_added_makes_the_reference_out_of_date(monkeypatch: py
     monkeypatch.setattr(option, "meaning", "Something else")
     changed = {name for name, text in reference.pages().items() if text != before[name]}
     assert changed == {"reference/options.md", "man/waagent.conf.5"}
+
+
+def test_the_reference_tells_what_each_old_word_does() -> None:
+    page = (TOP / "docs/reference/verbs.md").read_text(encoding="utf-8").partition("## The words of the old")[2]
+    manual = (TOP / "docs/man/waagent.8").read_text(encoding="utf-8").replace("\\-", "-")
+    for word in (*legacy.COMMANDS, *legacy.FLAGS, "help", "setup-firewall=IP", f"{legacy.FILE}FILE"):
+        assert re.search(rf"^    .*-{re.escape(word)}(  .*)?  +\S", page, re.MULTILINE), word
+        assert f"-{word} " in manual, word
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -155,6 +156,21 @@ def test_32_a_missing_program_is_tried_once(bed: Bed) -> None:
     assert "exit code 127 " in message(bed)
     log = Path(bed.layout.command_log(NAME)).read_text()
     assert log.count("not found") == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("#!/bin/sh\r\n", r"the first line of .*/run ends in a carriage return: convert its line ends"),
+        ("#!/usr/bin/env python3\r\n", r"the first line of .*/run ends in a carriage return"),
+        ("#!/opt/none/perl -w\n", r"the interpreter of .*/run is not there: /opt/none/perl"),
+    ],
+)
+def test_a_program_that_is_there_and_cannot_be_found(bed: Bed, first: str, told: str) -> None:
+    """The shell says "not found" of the program, which everybody can see."""
+    bed.publish(NAME, "1.0.0", manifest={"installCommand": "run"}, extra={"run": f"{first}exit 0\n".encode()})
+    bed.process(single(NAME))
+    assert re.search(rf"install ended with exit code 127 .*/run; {told}", message(bed))
 
 
 @pytest.mark.row("extensions", 33)

@@ -130,7 +130,7 @@ def test_no_verdict_ever_destroys_what_may_be_an_owner_s(table, held, parts, use
     ],
 )
 def test_what_the_platform_puts_there_is_nobodys_data(names: list[str], fresh: bool) -> None:
-    assert disks.only_platform_files(names) is fresh
+    assert (not disks.files_of_owner(names)) is fresh
 
 
 def test_blkid_is_asked_for_each_partition(system: System, script: Script, channel, put, program) -> None:

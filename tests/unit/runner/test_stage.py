@@ -250,6 +250,21 @@ def test_only_runs_one_step_and_keeps_the_record_of_the_others(machine: Machine)
         machine.run(only=("c",))
 
 
+def test_who_names_a_step_is_told_also_that_it_did_nothing(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.module("vendor/local/20-a.py", "return unchanged('a is so already')", frequency="always")
+    machine.module("vendor/local/30-b.py", frequency="once")
+    machine.module("vendor/local/40-c.py", distros=("plan9",))
+    machine.run()
+    assert "unchanged" not in capsys.readouterr().err
+    log = machine.log()
+    machine.run(only=("a", "b", "c"))
+    a, b, c = capsys.readouterr().err.splitlines()
+    assert a == "local/a: unchanged: a is so already"
+    assert b.startswith("local/b: skipped: done already (once, ")
+    assert c.startswith("local/c: skipped: for plan9 only; this is ")
+    assert machine.log() == log
+
+
 def test_conditions_on_facts_and_distros(machine: Machine) -> None:
     machine.module("vendor/local/10-facts.py", "ctx.publish('provisioning', {'by': 'waagent', 'on': True})\nreturn changed('x')")
     machine.module("vendor/local/20-a.py", when=("provisioning.by=waagent",))
