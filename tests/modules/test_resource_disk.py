@@ -39,7 +39,8 @@ def test_a_second_boot_with_it_mounted_changes_nothing(module, ctx, disk):
 @pytest.mark.row("provisioning", 72)
 def test_row_72_the_platforms_layout_of_a_large_disk_becomes_one_partition(module, ctx, script, disk, put):
     disk("", "gpt", bytes(4096))
-    put("/sys/block/sdb/sdb2/size")
+    put("/sys/block/sdb/sdb1/size", "32768")
+    put("/sys/block/sdb/sdb2/size", "41908224")
     put("/dev/sdb2", volume())
     script.on("blkid", "-p", "-o", "export", "/dev/sdb1", stdout=f"PART_ENTRY_TYPE={disks.MICROSOFT_RESERVED}\n")
     script.on("blkid", "-p", "-o", "export", "/dev/sdb2", stdout="TYPE=ntfs\nPART_ENTRY_TYPE=ebd0a0a2\n")
