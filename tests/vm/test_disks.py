@@ -271,6 +271,28 @@ def test_a_disk_that_vanishes_while_it_is_formatted_costs_that_disk_alone(vm: Vi
     assert f"made ext4 on /dev/sda1 and mounted it on {POINT}" in prepare(vm)
 
 
+def test_a_disk_that_comes_at_the_place_of_the_one_that_was_looked_at_is_left_alone(vm: VirtualMachine) -> None:
+    """Between the look and mkfs. The kernel would give it the name of the one that has gone."""
+    set_options(vm)
+    exchange(vm, discs.platform(of(vm, "first"), 256 * MIB))
+    theirs = discs.data(of(vm, "theirs"), 256 * MIB, PERSONAL)
+    before = written(theirs)
+    wait = 'touch /run/looked\nuntil test -e /run/exchanged; do sleep 0.2; done\nexec /sbin/sfdisk "$@"\n'
+    vm.write("/usr/local/sbin/sfdisk", f"#!/bin/sh\n{wait}", 0o755)
+    vm.succeed("systemd-run --quiet --unit=exchanged waagent stage config --only resource-disk --force")
+    vm.wait_until_succeeds("test -e /run/looked", timeout=LIMIT)
+    vm.succeed("rm /usr/local/sbin/sfdisk")
+    vm.detach()
+    vm.attach(theirs)
+    vm.wait_until_succeeds("test -b /dev/disk/azure/resource-part1")
+    vm.succeed("touch /run/exchanged")
+    vm.wait_until_succeeds("systemctl show --property=ActiveState exchanged | grep -qE 'failed|inactive'", timeout=LIMIT)
+    vm.run("sync")
+    assert written(theirs) == before
+    assert f"(ext4) on {POINT}" in prepare(vm)
+    assert vm.read(f"{POINT}/thesis.txt") == PERSONAL["thesis.txt"]
+
+
 # -- local NVMe disks ----------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,9 @@
     inspect(system, device)              Contents: what is on the disk, without writing to it
     verdict(contents, wanted, begun)     Verdict(action, partition, filesystem, reason): what may be done with it
     above(system, device)                the disk, its partitions, and what is built on them (dm-0, md0)
+    held(system, devices)                nobody else gets the names of these disks meanwhile
     partition, retype, make_filesystem   the three that write
+    let_udev_see(system)                 what is to be done before the last of them
 
 What may be done (`action`); `begun` is what a power cut interrupted (unfinished.py):
 
@@ -16,15 +18,18 @@ What may be done (`action`); `begun` is what a power cut interrupted (unfinished
                 blank, and one with NTFS that is looked into): new table, mkfs
     leave       anything else: data of the owner may be there; DiskError with `reason`
 
-Whoever acts on a verdict with filesystem=ntfs has to look into that partition first (ntfs_root.py).
+Whoever acts on a verdict with filesystem=ntfs has to look into that partition first (ntfs_root.py), and holds the
+disk from the look to the end of the work (held).
 
 Source: provisioning 6.2; field demands 119 to 129.
 """
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import CommandFailed, DiskError
@@ -108,6 +113,18 @@ def above(system: System, device: str) -> list[str]:
         for each in (place, *(f"{place}/{posixpath.basename(part)}" for part in parts)):
             pending += [f"/dev/{holder}" for holder in system.listing(f"{each}/holders")]
     return found
+
+
+@contextlib.contextmanager
+def held(system: System, devices: Sequence[str]) -> Iterator[None]:
+    """Have the disks open: the kernel gives their names, sdb, to no other disk that comes meanwhile, also when they
+    go. So what is looked at is what is written to.
+    """
+    with contextlib.ExitStack() as exits:
+        for device in devices:
+            with contextlib.suppress(OSError):  # gone already: the look will say so
+                exits.enter_context(open(system.path(device), "rb", buffering=0))
+        yield
 
 
 def part_name(device: str, number: int = 1) -> str:
@@ -253,7 +270,6 @@ def retype(system: System, profile: DistroProfile, part: str, device: str, table
 
 def make_filesystem(system: System, command: tuple[str, ...], part: str, limit: float = 900.0) -> None:
     """Run mkfs on the partition. Raises DiskError."""
-    _let_udev_see(system)
     argv = tuple(word.replace("{device}", part) for word in command)
     try:
         system.run(*argv, limit=limit)
@@ -305,7 +321,7 @@ def _await_partition(system: System, profile: DistroProfile, device: str) -> str
     return part
 
 
-def _let_udev_see(system: System) -> None:
+def let_udev_see(system: System) -> None:
     """Let udev end with what a new table has made. It watches a device only then: a file system that is ready
     earlier gets no name in /dev/disk/by-uuid, and lsblk does not know it.
     """

@@ -230,15 +230,6 @@ def test_a_disk_that_goes_while_it_is_formatted_is_told(system: System, script: 
         disks.make_filesystem(system, ("mkfs.ext4", "-F", "{device}"), "/dev/sdb1")
 
 
-def test_mkfs_waits_until_udev_has_seen_the_partition(system: System, script: Script, put, program) -> None:
-    program("udevadm")
-    put("/dev/sdb1")
-    script.on("udevadm", "settle", "--timeout=15", status=1)  # udev that is busy elsewhere stops nobody
-    script.on("mkfs.ext4", "-F", "/dev/sdb1")
-    disks.make_filesystem(system, ("mkfs.ext4", "-F", "{device}"), "/dev/sdb1")
-    assert [argv[0] for argv in script.ran] == ["udevadm", "mkfs.ext4"]
-
-
 def test_a_table_that_is_not_finished_is_told(system: System, script: Script, profile, put, program) -> None:
     program("sfdisk")
     put("/dev/sdb")
