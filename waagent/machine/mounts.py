@@ -4,6 +4,7 @@
     real(system, directory)         the same directory, without links on the way: the kernel lists no others
     at(system, directory)           the Mount on exactly this directory, the topmost one, or None
     of(system, *devices)            the first Mount of one of these devices
+    node(system, device)            the device itself, of all its names
     mount(system, command, …)       DiskError that says what the kernel said
     free(system, directory)         bytes that are free there
 
@@ -59,11 +60,16 @@ def at(system: System, directory: str) -> Mount | None:
 
 def of(system: System, *devices: str) -> Mount | None:
     """The first mount of one of the devices, by whatever name it was mounted."""
-    wanted = {str(system.path(device)) for device in devices}
+    wanted = {node(system, device) for device in devices}
     for mount in mounts(system):
-        if mount.device.startswith("/dev/") and str(system.path(mount.device)) in wanted:
+        if mount.device.startswith("/dev/") and node(system, mount.device) in wanted:
             return mount
     return None
+
+
+def node(system: System, device: str) -> str:
+    """Where the links to a device end: those of /dev/mapper, of udev. To be compared, not to be opened."""
+    return str(system.path(device).resolve())
 
 
 def mount(system: System, command: tuple[str, ...], device: str, directory: str, options: str | None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from waagent.machine import mounts
+from waagent.machine import fstab, mounts
 from waagent.machine.mounts import Mount
 from waagent.system import System
 
@@ -23,3 +26,16 @@ def test_a_directory_of_a_user_is_no_further_line(system: System, put, end: str)
 def test_names_with_spaces_are_whole(system: System, put) -> None:
     put("/proc/self/mounts", f"{ROOT}/dev/sdb1 /mnt/my\\040data\u00a0here ext4 rw 0 0\n")
     assert mounts.mounts(system)[1].directory == "/mnt/my data\u00a0here"
+
+
+def test_a_device_is_known_by_all_its_names_on_the_running_system(tmp_path: Path, monkeypatch) -> None:
+    """As /dev/mapper/x is a link to /dev/dm-0. In a fake root the links are gone before names are compared."""
+    listed, table = tmp_path / "mounts", tmp_path / "fstab"
+    listed.write_text("/dev/fd /mnt/resource ext4 rw 0 0\n")
+    table.write_text("/dev/fd /mnt/resource ext4 comment=cloudconfig 0 0\n")
+    monkeypatch.setattr(mounts, "LIST", str(listed))
+    monkeypatch.setattr(fstab, "PATH", str(table))
+    running, device = System("/"), os.path.realpath("/dev/fd")
+    found, entry = mounts.of(running, device), fstab.entry_of(running, device)
+    assert found is not None and found.directory == "/mnt/resource"
+    assert entry is not None and entry.is_cloud_inits
