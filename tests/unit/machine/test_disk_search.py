@@ -137,6 +137,21 @@ def test_the_disk_that_the_system_runs_from_is_never_it(system: System, channel,
         disk_search.resource_disk(system, "/dev/sdb")
 
 
+@pytest.mark.parametrize("named", ["/dev/sdb", "/dev/md0", "/dev/md0p1", "LABEL=root"])
+def test_nor_is_what_lies_between_the_system_and_its_disk(system: System, put, named: str) -> None:
+    """The system is on a partition of an array."""
+    put("/sys/block/sdb/sdb1/size")
+    put("/sys/block/md0/md0p1/size")
+    put("/sys/block/md0/slaves/sdb1")
+    for device in ("/dev/sdb", "/dev/sdb1", "/dev/md0", "/dev/md0p1"):
+        put(device)
+    (system.path("/dev/disk/by-label")).mkdir(parents=True)
+    (system.path("/dev/disk/by-label") / "root").symlink_to("../../md0p1")
+    put("/proc/self/mounts", "/dev/md0p1 / ext4 rw 0 0\n")
+    with pytest.raises(DiskError, match=r"the running system is on it"):
+        disk_search.resource_disk(system, named)
+
+
 @pytest.mark.row("field-demands", 124)
 def test_row_124_the_admin_may_name_it_by_device_link_or_label(system: System, channel, put) -> None:
     channel(SCSI_1, {"7": "sdx"})
