@@ -227,6 +227,16 @@ def test_the_disk_is_held_while_it_is_looked_at_and_formatted(module, ctx, scrip
     assert held == [True, True, False]
 
 
+@pytest.mark.parametrize("listed", [None, ""])
+def test_where_the_kernel_does_not_tell_what_is_mounted_nothing_is_touched(module, ctx, script, disk, put, listed):
+    ctx.system.path("/proc/self/mounts").unlink()
+    if listed is not None:
+        put("/proc/self/mounts", listed)
+    with pytest.raises(DiskError, match="does not tell what is mounted; it is left"):
+        module.run(ctx)
+    assert script.ran == []
+
+
 def test_a_directory_with_files_is_mounted_over_and_told(module, ctx, disk, put):
     put(f"{POINT}/notes.txt")
     assert module.run(ctx).kind == "changed"

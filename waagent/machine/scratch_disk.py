@@ -123,6 +123,8 @@ def _await(system: System, reason: str) -> None:
 
 def _ours(work: _Work, found: list[str]) -> Scratch:
     system = work.system
+    if not mounts.mounts(system):
+        raise DiskError(f"cannot use the resource disk: {mounts.LIST} does not tell what is mounted; it is left")
     device = _of_several(work, found) if len(found) > 1 else found[0]
     mounted = mounts.of(system, *disks.above(system, device))
     if mounted is not None:
