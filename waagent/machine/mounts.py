@@ -59,10 +59,14 @@ def at(system: System, directory: str) -> Mount | None:
 
 
 def of(system: System, *devices: str) -> Mount | None:
-    """The first mount of one of the devices, by whatever name it was mounted."""
+    """The first mount of one of the devices, by whatever name it was mounted.
+
+    Users may mount with FUSE and choose what the device is called; of a real one it is a fuseblk, which is root's.
+    """
     wanted = {node(system, device) for device in devices}
     for mount in mounts(system):
-        if mount.device.startswith("/dev/") and node(system, mount.device) in wanted:
+        claimed = mount.filesystem.split(".")[0] == "fuse"
+        if mount.device.startswith("/dev/") and not claimed and node(system, mount.device) in wanted:
             return mount
     return None
 

@@ -23,6 +23,17 @@ def test_a_directory_of_a_user_is_no_further_line(system: System, put, end: str)
     assert mounts.mounts(system)[1] == Mount("drive", forged, "fuse", ("rw", "user_id=1000"))
 
 
+@pytest.mark.parametrize("kind", ["fuse", "fuse.sshfs"])
+def test_what_a_user_calls_the_device_is_not_the_device(system: System, put, kind: str) -> None:
+    """fusermount -o fsname=/dev/sdb1"""
+    line = f"/dev/sdb1 /home/eve/mnt {kind} rw,nosuid,nodev,user_id=1000 0 0\n"
+    put("/proc/self/mounts", ROOT + line)
+    assert mounts.of(system, "/dev/sdb1") is None
+    put("/proc/self/mounts", f"{ROOT}{line}/dev/sdb1 /mnt fuseblk rw 0 0\n")
+    found = mounts.of(system, "/dev/sdb1")
+    assert found is not None and found.directory == "/mnt"
+
+
 def test_names_with_spaces_are_whole(system: System, put) -> None:
     put("/proc/self/mounts", f"{ROOT}/dev/sdb1 /mnt/my\\040data\u00a0here ext4 rw 0 0\n")
     assert mounts.mounts(system)[1].directory == "/mnt/my data\u00a0here"
