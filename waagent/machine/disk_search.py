@@ -163,7 +163,10 @@ def _disks_below(system: System, path: str, lun: str | None = None, depth: int =
 
 def _is_real(system: System, path: str) -> bool:
     """Whether it is a directory and no link: sysfs is full of links that lead round in circles."""
-    return stat.S_ISDIR(system.status(path).st_mode)
+    try:
+        return stat.S_ISDIR(system.status(path).st_mode)
+    except OSError:  # its disk has gone meanwhile
+        return False
 
 
 def _system_disks(system: System) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from waagent.errors import DiskError
@@ -103,6 +105,12 @@ def test_row_124_without_a_vmbus_udev_knows_the_logical_unit(system: System, put
     named.parent.mkdir(parents=True)
     named.symlink_to("/dev/nvme0n2")
     assert disk_search.resource_disk(system, "LUN=3") == "/dev/nvme0n2"
+
+
+def test_a_disk_that_goes_while_it_is_looked_for_is_none(system: System, channel, monkeypatch) -> None:
+    channel(SCSI_0, {"1": "sdb"})
+    monkeypatch.setattr(system, "status", lambda path: os.lstat("/nowhere"))
+    assert disk_search.resource_disk(system) is None
 
 
 @pytest.mark.row("field-demands", 119)
