@@ -73,7 +73,7 @@ def of(system: System, *devices: str) -> Mount | None:
 
 def node(system: System, device: str) -> str:
     """Where the links to a device end: those of /dev/mapper, of udev. To be compared, not to be opened."""
-    return str(system.path(device).resolve())
+    return os.path.realpath(system.path(device))
 
 
 def mount(system: System, command: tuple[str, ...], device: str, directory: str, options: str | None) -> None:
