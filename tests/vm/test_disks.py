@@ -150,11 +150,11 @@ def test_row_94_a_data_disk_gets_its_name_and_its_time_limit_and_is_left_alone(v
 def test_row_122_an_encrypted_disk_that_is_mounted_is_used_where_it_is(vm: VirtualMachine) -> None:
     set_options(vm, *swap_of(32))
     exchange(vm, discs.blank(of(vm, "encrypted"), 256 * MIB))
-    secret = "echo secret | cryptsetup"
-    quick = "--batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
-    vm.succeed(f"{secret} luksFormat {quick} /dev/disk/azure/resource -", timeout=LIMIT)
+    secret = "echo secret | cryptsetup --batch-mode --key-file=-"
+    quick = "--pbkdf=pbkdf2 --pbkdf-force-iterations=1000"
+    vm.succeed(f"{secret} luksFormat {quick} /dev/disk/azure/resource", timeout=LIMIT)
     assert "crypto_LUKS" in prepare(vm)  # nobody has unlocked it
-    vm.succeed(f"{secret} open /dev/disk/azure/resource scratch - && mkfs.ext4 -q /dev/mapper/scratch", timeout=LIMIT)
+    vm.succeed(f"{secret} open /dev/disk/azure/resource scratch && mkfs.ext4 -q /dev/mapper/scratch", timeout=LIMIT)
     assert "dm-0 uses /dev/sda" in prepare(vm)
     vm.succeed(f"mount /dev/mapper/scratch {POINT}")
     said = prepare(vm)
