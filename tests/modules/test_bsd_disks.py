@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 
 import pytest
@@ -213,7 +214,7 @@ def freebsd_swap(ctx, freebsd, script, monkeypatch):
 
     def grow() -> None:
         with open(ctx.system.path(path), "r+b") as stream:
-            stream.truncate(104857600)
+            os.posix_fallocate(stream.fileno(), 0, 104857600)
 
     script.on("mdconfig", "-l", "-v")
     script.on("dd", "if=/dev/zero", f"of={path}", "bs=1m", "count=100", effect=grow)

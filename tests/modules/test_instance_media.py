@@ -155,6 +155,20 @@ def test_a_drive_with_two_names_is_read_once(ctx, put):
     assert media.devices(ctx.system, ctx.profile) == ["/dev/sr0"]
 
 
+def test_a_drive_with_two_names_is_read_once_on_the_running_system(tmp_path, monkeypatch):
+    """In a fake root links are gone before names are compared; here they are not."""
+    from types import SimpleNamespace
+
+    from waagent.provisioning import media
+    from waagent.system import System
+
+    (tmp_path / "sr0").touch()
+    (tmp_path / "cdrom0").symlink_to("sr0")
+    running, profile = System("/"), SimpleNamespace(texts=lambda key: ("*cdrom*", "*sr*"))
+    monkeypatch.setattr(running, "listing", lambda path: [f"..{tmp_path}/cdrom0", f"..{tmp_path}/sr0"])
+    assert media.devices(running, profile) == [f"/dev/..{tmp_path}/cdrom0"]
+
+
 def test_what_an_image_builder_left_is_used_and_not_touched_yet(module, ctx, put):
     put(COPY, document(password="pass-of-12345"), 0o600)
     assert module.run(ctx).kind == "changed"

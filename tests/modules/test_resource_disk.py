@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -39,7 +40,8 @@ def test_a_second_boot_with_it_mounted_changes_nothing(module, ctx, disk):
 @pytest.mark.row("provisioning", 72)
 def test_row_72_the_platforms_layout_of_a_large_disk_becomes_one_partition(module, ctx, script, disk, put):
     disk("", "gpt", bytes(4096))
-    put("/sys/block/sdb/sdb2/size")
+    put("/sys/block/sdb/sdb1/size", "32768")
+    put("/sys/block/sdb/sdb2/size", "41908224")
     put("/dev/sdb2", volume())
     script.on("blkid", "-p", "-o", "export", "/dev/sdb1", stdout=f"PART_ENTRY_TYPE={disks.MICROSOFT_RESERVED}\n")
     script.on("blkid", "-p", "-o", "export", "/dev/sdb2", stdout="TYPE=ntfs\nPART_ENTRY_TYPE=ebd0a0a2\n")
@@ -87,6 +89,15 @@ def test_row_76_a_missing_mkfs_destroys_nothing(module, ctx, declared, script, d
 def test_row_77_a_file_at_the_mount_point_is_told(module, ctx, script, disk, put):
     put(POINT)
     with pytest.raises(DiskError, match="it is a file"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+
+
+@pytest.mark.parametrize("point", ["/etc", "/var/", "/usr/../dev", "/lib"])
+def test_nothing_is_mounted_on_what_the_system_needs(module, ctx, declared, script, disk, point):
+    (ctx.system.path("/") / "lib").symlink_to("usr")
+    declared(f"ResourceDisk.MountPoint={point}")
+    with pytest.raises(DiskError, match="the system needs what is in it"):
         module.run(ctx)
     assert not did(script, *MKFS)
 
@@ -180,6 +191,50 @@ def test_a_disk_that_goes_while_it_is_formatted_is_told(module, ctx, script, dis
     with pytest.raises(DiskError, match=r"Input/output error.*; /dev/sdb1 has gone meanwhile"):
         module.run(ctx)
     assert not did(script, *MOUNT)
+
+
+SETTLE = ("udevadm", "settle", "--timeout=15")
+
+
+def test_mkfs_waits_until_udev_has_seen_the_partition(module, ctx, script, disk, program):
+    program("udevadm")
+    script.on(*SETTLE, status=1)  # udev that is busy elsewhere stops nobody
+    assert module.run(ctx).kind == "changed"
+    assert script.ran.index(SETTLE) == script.ran.index(MKFS) - 1
+
+
+def test_what_is_written_to_the_disk_after_the_look_is_not_formatted_over(module, ctx, script, disk, put, program):
+    program("udevadm")
+    script.on(*SETTLE, effect=lambda: put("/dev/sdb1", b"of somebody who was faster"))
+    with pytest.raises(DiskError, match="somebody has written to /dev/sdb1 since it was looked at; it is left"):
+        module.run(ctx)
+    assert not did(script, *MKFS)
+    assert not ctx.system.exists(RECORD)  # it would have the next boot go on
+
+
+def test_the_disk_is_held_while_it_is_looked_at_and_formatted(module, ctx, script, disk):
+    """So that the kernel gives its name to no other disk."""
+    held = []
+    real = ctx.system.path("/dev/sdb")
+
+    def look() -> None:
+        held.append(any(os.path.realpath(f"/proc/self/fd/{name}") == str(real) for name in os.listdir("/proc/self/fd")))
+
+    script.on("blkid", "-p", "-o", "export", "/dev/sdb", stdout="PTTYPE=dos\n", effect=look)
+    script.on(*MKFS, effect=lambda: (look(), disk(EXT4)))
+    module.run(ctx)
+    look()
+    assert held == [True, True, False]
+
+
+@pytest.mark.parametrize("listed", [None, ""])
+def test_where_the_kernel_does_not_tell_what_is_mounted_nothing_is_touched(module, ctx, script, disk, put, listed):
+    ctx.system.path("/proc/self/mounts").unlink()
+    if listed is not None:
+        put("/proc/self/mounts", listed)
+    with pytest.raises(DiskError, match="does not tell what is mounted; it is left"):
+        module.run(ctx)
+    assert script.ran == []
 
 
 def test_a_directory_with_files_is_mounted_over_and_told(module, ctx, disk, put):

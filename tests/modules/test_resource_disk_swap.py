@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from tests.modules.conftest import load_module, settle
@@ -22,7 +24,7 @@ def swap(ctx, script, put, monkeypatch, disk):
 
         def grow() -> None:
             with open(ctx.system.path(path), "r+b") as stream:
-                stream.truncate(100 * 1024 * 1024)
+                os.posix_fallocate(stream.fileno(), 0, 100 * 1024 * 1024)
 
         script.on("dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=100", "conv=notrunc,fsync", effect=grow)
         script.on("mkswap", path)

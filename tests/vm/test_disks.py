@@ -146,6 +146,22 @@ def test_row_94_a_data_disk_gets_its_name_and_its_time_limit_and_is_left_alone(v
     assert (written(blank), written(full)) == before
 
 
+@pytest.mark.row("field-demands", 122)
+def test_row_122_an_encrypted_disk_that_is_mounted_is_used_where_it_is(vm: VirtualMachine) -> None:
+    set_options(vm, *swap_of(32))
+    exchange(vm, discs.blank(of(vm, "encrypted"), 256 * MIB))
+    secret = "echo secret | cryptsetup --batch-mode --key-file=-"
+    quick = "--pbkdf=pbkdf2 --pbkdf-force-iterations=1000"
+    vm.succeed(f"{secret} luksFormat {quick} /dev/disk/azure/resource", timeout=LIMIT)
+    assert "crypto_LUKS" in prepare(vm)  # nobody has unlocked it
+    vm.succeed(f"{secret} open /dev/disk/azure/resource scratch && mkfs.ext4 -q /dev/mapper/scratch", timeout=LIMIT)
+    assert "dm-0 uses /dev/sda" in prepare(vm)
+    vm.succeed(f"mount /dev/mapper/scratch {POINT}")
+    said = prepare(vm)
+    assert f"/dev/mapper/scratch is mounted on {POINT}" in said and f"{SWAP} is in use, 32 MiB" in said
+    vm.succeed(f"swapoff {SWAP} && umount {POINT} && cryptsetup close scratch")
+
+
 # -- disks of the platform -----------------------------------------------------------------------------------
 
 
@@ -269,6 +285,28 @@ def test_a_disk_that_vanishes_while_it_is_formatted_costs_that_disk_alone(vm: Vi
     assert vm.succeed("systemctl is-active waagent.service") == "active\n"
     exchange(vm, discs.blank(of(vm, "next"), 256 * MIB))
     assert f"made ext4 on /dev/sda1 and mounted it on {POINT}" in prepare(vm)
+
+
+def test_a_disk_that_comes_at_the_place_of_the_one_that_was_looked_at_is_left_alone(vm: VirtualMachine) -> None:
+    """Between the look and mkfs. The kernel would give it the name of the one that has gone."""
+    set_options(vm)
+    exchange(vm, discs.platform(of(vm, "first"), 256 * MIB))
+    theirs = discs.data(of(vm, "theirs"), 256 * MIB, PERSONAL)
+    before = written(theirs)
+    wait = 'touch /run/looked\nuntil test -e /run/exchanged; do sleep 0.2; done\nexec /sbin/sfdisk "$@"\n'
+    vm.write("/usr/local/sbin/sfdisk", f"#!/bin/sh\n{wait}", 0o755)
+    vm.succeed("systemd-run --quiet --unit=exchanged waagent stage config --only resource-disk --force")
+    vm.wait_until_succeeds("test -e /run/looked", timeout=LIMIT)
+    vm.succeed("rm /usr/local/sbin/sfdisk")
+    vm.detach()
+    vm.attach(theirs)
+    vm.wait_until_succeeds("test -b /dev/disk/azure/resource-part1")
+    vm.succeed("touch /run/exchanged")
+    vm.wait_until_succeeds("systemctl show --property=ActiveState exchanged | grep -qE 'failed|inactive'", timeout=LIMIT)
+    vm.run("sync")
+    assert written(theirs) == before
+    assert f"(ext4) on {POINT}" in prepare(vm)
+    assert vm.read(f"{POINT}/thesis.txt") == PERSONAL["thesis.txt"]
 
 
 # -- local NVMe disks ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import re
 
 from waagent.errors import CommandFailed, DiskError
 from waagent.machine import mounts
-from waagent.machine.swap import MIB, SHARE
+from waagent.machine.swap import MIB, SHARE, is_whole
 from waagent.system import System
 
 ENCRYPTION = ("aesni", "cryptodev", "geom_eli")
@@ -30,14 +30,14 @@ def ensure_file(system: System, path: str, size: int, *, encrypted: bool = False
     """Have a file of `size` bytes in use. Raises DiskError."""
     if size <= 0:
         raise DiskError("cannot make a swap file: ResourceDisk.SwapSizeMB is 0; set the size, or EnableSwap=n")
-    unit, now = _unit(system, path), _size(system, path)
+    unit, kept = _unit(system, path), is_whole(system, path, size)
     if unit is not None:
         area = f"/dev/{unit}.eli" if encrypted else f"/dev/{unit}"
-        if now == size and area in active(system):
+        if kept and area in active(system):
             return system.set_mode(path, 0o600)
         _release(system, unit)
     try:
-        if now != size:
+        if not kept:
             _make(system, path, size)
         unit = system.run("mdconfig", "-a", "-t", "vnode", "-f", path).stdout.strip() or "md0"
         system.run("chmod", "0600", f"/dev/{unit}")
@@ -93,10 +93,3 @@ def _unit(system: System, path: str) -> str | None:
     told = system.run("mdconfig", "-l", "-v", reads=True, ok=None).stdout
     found = re.search(rf"^(md\d+)\s+vnode\s+\S+\s+{re.escape(path)}(?:\s|$)", told, re.MULTILINE)
     return found.group(1) if found is not None else None
-
-
-def _size(system: System, path: str) -> int | None:
-    try:
-        return system.status(path).st_size
-    except OSError:
-        return None

@@ -163,11 +163,14 @@ def _disks_below(system: System, path: str, lun: str | None = None, depth: int =
 
 def _is_real(system: System, path: str) -> bool:
     """Whether it is a directory and no link: sysfs is full of links that lead round in circles."""
-    return stat.S_ISDIR(system.status(path).st_mode)
+    try:
+        return stat.S_ISDIR(system.status(path).st_mode)
+    except OSError:  # its disk has gone meanwhile
+        return False
 
 
 def _system_disks(system: System) -> set[str]:
-    """Names of disks that carry what the system runs from, seen through partitions and mappings."""
+    """Names of disks that carry what the system runs from, and of the mappings and arrays between."""
     disks: set[str] = set()
     pending = [
         posixpath.basename(str(system.path(mount.device).resolve()))
@@ -176,11 +179,9 @@ def _system_disks(system: System) -> set[str]:
     ]
     while pending:
         name = pending.pop()
-        below = system.listing(f"{BLOCK}/{name}/slaves")
-        if below:
-            pending += below
-            continue
-        disks.add(_owner_of(system, name) or name)
+        disk = _owner_of(system, name) or name
+        disks.add(disk)
+        pending += system.listing(f"{BLOCK}/{disk}/slaves")
     return disks
 
 

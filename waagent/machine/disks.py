@@ -3,7 +3,9 @@
     inspect(system, device)              Contents: what is on the disk, without writing to it
     verdict(contents, wanted, begun)     Verdict(action, partition, filesystem, reason): what may be done with it
     above(system, device)                the disk, its partitions, and what is built on them (dm-0, md0)
+    held(system, devices)                nobody else gets the names of these disks meanwhile
     partition, retype, make_filesystem   the three that write
+    let_udev_see(system)                 what is to be done before the last of them
 
 What may be done (`action`); `begun` is what a power cut interrupted (unfinished.py):
 
@@ -16,19 +18,22 @@ What may be done (`action`); `begun` is what a power cut interrupted (unfinished
                 blank, and one with NTFS that is looked into): new table, mkfs
     leave       anything else: data of the owner may be there; DiskError with `reason`
 
-Whoever acts on a verdict with filesystem=ntfs has to look into that partition first (ntfs_root.py).
+Whoever acts on a verdict with filesystem=ntfs has to look into that partition first (ntfs_root.py), and holds the
+disk from the look to the end of the work (held).
 
 Source: provisioning 6.2; field demands 119 to 129.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import posixpath
 import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from waagent.errors import CommandFailed, DiskError
+from waagent.machine import blank
 from waagent.machine.unfinished import NOTHING, Found
 from waagent.system import System
 
@@ -49,7 +54,11 @@ LARGEST_FOR_MBR = 2 * 1024**4
 MICROSOFT_RESERVED = "e3c9e316-0b5c-4db8-817d-f92df00215ae"
 LINUX = {"dos": "83", "gpt": "0fc63daf-8483-4772-8e79-3d69d8477de4"}
 
-PROBED = 1024 * 1024
+# Entries that hold further tables, or stand for one that this kernel did not find: what they span is not seen here.
+CONTAINERS = ("5", "f", "85", "ee")
+# The platform's layout of a large disk leaves two or three MiB to no partition.
+LARGEST_GAP = 64 * 1024**2
+
 WAIT_FOR_PARTITION = 25.0
 WAIT_FOR_UDEV = 15
 
@@ -59,7 +68,7 @@ class Part(NamedTuple):
     kind: str  # type of the table's entry: 7, 83, or a GUID
     filesystem: str  # what blkid finds in it; "" for nothing it knows
     identity: str  # PARTUUID
-    blank: bool  # the first MiB and the last are zero
+    blank: bool  # blank.py
     volume: str = ""  # id of the file system
 
 
@@ -70,6 +79,7 @@ class Contents(NamedTuple):
     blank: bool
     parts: tuple[Part, ...]
     used_by: str  # who uses the disk below a mount: dm-0, md0; "" for nobody
+    gap: int = 0  # bytes that belong to no partition
 
 
 class Verdict(NamedTuple):
@@ -105,6 +115,18 @@ def above(system: System, device: str) -> list[str]:
     return found
 
 
+@contextlib.contextmanager
+def held(system: System, devices: Sequence[str]) -> Iterator[None]:
+    """Have the disks open: the kernel gives their names, sdb, to no other disk that comes meanwhile, also when they
+    go. So what is looked at is what is written to.
+    """
+    with contextlib.ExitStack() as exits:
+        for device in devices:
+            with contextlib.suppress(OSError):  # gone already: the look will say so
+                exits.enter_context(open(system.path(device), "rb", buffering=0))
+        yield
+
+
 def part_name(device: str, number: int = 1) -> str:
     return f"{device}p{number}" if device[-1].isdigit() else f"{device}{number}"
 
@@ -116,15 +138,15 @@ def inspect(system: System, device: str) -> Contents:
     for part in parts_of(system, device):
         found = _blkid(system, part)
         filesystem = found.get("TYPE", "")
-        blank = not filesystem and _is_blank(system, part)
+        nothing = not filesystem and blank.is_blank(system, part)
         kind = found.get("PART_ENTRY_TYPE", "").removeprefix("0x")
         identity, volume = found.get("PART_ENTRY_UUID", ""), found.get("UUID", "")
-        parts.append(Part(part, kind.lower(), filesystem, identity, blank, volume))
-    table = whole.get("PTTYPE", "")
-    filesystem = "" if table else whole.get("TYPE", "")
-    blank = not table and not filesystem and not parts and _is_blank(system, device)
+        parts.append(Part(part, kind.lower(), filesystem, identity, nothing, volume))
+    table, filesystem = whole.get("PTTYPE", ""), whole.get("TYPE", "")
+    nothing = not table and not filesystem and not parts and blank.is_blank(system, device)
     built = above(system, device)[1 + len(parts) :]
-    return Contents(device, table, filesystem, blank, tuple(parts), posixpath.basename(built[0]) if built else "")
+    used_by = posixpath.basename(built[0]) if built else ""
+    return Contents(device, table, filesystem, nothing, tuple(parts), used_by, _gap(system, device))
 
 
 def verdict(contents: Contents, wanted: str, begun: Found = NOTHING) -> Verdict:
@@ -132,6 +154,9 @@ def verdict(contents: Contents, wanted: str, begun: Found = NOTHING) -> Verdict:
     device, parts = contents.device, contents.parts
     if contents.used_by:
         return Verdict("leave", reason=f"{contents.used_by} uses {device}")
+    if contents.filesystem and contents.table:
+        held = f"{contents.filesystem} and a {contents.table} partition table, one of which is a left-over"
+        return Verdict("leave", reason=f"{device} holds {held}")
     if contents.filesystem:
         if contents.filesystem in NO_MOUNT or contents.filesystem == PLATFORM_FILESYSTEM != wanted:
             return Verdict("leave", reason=f"{device} holds {contents.filesystem} without a partition table")
@@ -155,6 +180,9 @@ def _verdict_of_many(contents: Contents, wanted: str) -> Verdict:
         return Verdict("leave", reason=f"{contents.device} has {len(contents.parts)} partitions ({held})")
     if wanted == PLATFORM_FILESYSTEM:
         return Verdict("mount", ntfs[0], PLATFORM_FILESYSTEM)
+    if contents.gap > LARGEST_GAP:
+        held = f"{contents.gap // 1024**2} MiB that belong to no partition"
+        return Verdict("leave", reason=f"{contents.device} has {held}")
     return Verdict("partition", ntfs[0], PLATFORM_FILESYSTEM)
 
 
@@ -165,6 +193,8 @@ def _verdict_of_one(part: Part, wanted: str, begun: Found) -> Verdict:
         return Verdict("format", part.device, PLATFORM_FILESYSTEM)
     if part.filesystem:
         return Verdict("remake" if begun.volume else "mount", part.device, part.filesystem)
+    if part.kind in CONTAINERS:
+        return Verdict("leave", reason=f"{part.device} is of type {part.kind}, which holds further partitions")
     if part.blank or begun.table or begun.partition:
         return Verdict("format", part.device)
     return Verdict("leave", reason=f"{part.device} holds something blkid does not know")
@@ -240,7 +270,6 @@ def retype(system: System, profile: DistroProfile, part: str, device: str, table
 
 def make_filesystem(system: System, command: tuple[str, ...], part: str, limit: float = 900.0) -> None:
     """Run mkfs on the partition. Raises DiskError."""
-    _let_udev_see(system)
     argv = tuple(word.replace("{device}", part) for word in command)
     try:
         system.run(*argv, limit=limit)
@@ -259,10 +288,13 @@ def reread(system: System, profile: DistroProfile, device: str, part: str) -> No
                 return
 
 
-def size_of(system: System, device: str) -> int:
-    """Bytes; the kernel counts sectors of 512 whatever the disk's are. 0 where it does not say."""
+def size_of(system: System, device: str, part: str = "") -> int:
+    """Bytes of the disk or its partition; the kernel counts sectors of 512 whatever the disk's are. 0 where it does
+    not say.
+    """
+    name = posixpath.join(posixpath.basename(device), posixpath.basename(part))
     try:
-        return int(system.read_text(f"{BLOCK}/{posixpath.basename(device)}/size").strip()) * 512
+        return int(system.read_text(f"{BLOCK}/{name.rstrip('/')}/size").strip()) * 512
     except (OSError, ValueError):
         return 0
 
@@ -289,7 +321,7 @@ def _await_partition(system: System, profile: DistroProfile, device: str) -> str
     return part
 
 
-def _let_udev_see(system: System) -> None:
+def let_udev_see(system: System) -> None:
     """Let udev end with what a new table has made. It watches a device only then: a file system that is ready
     earlier gets no name in /dev/disk/by-uuid, and lsblk does not know it.
     """
@@ -322,12 +354,6 @@ def _blkid(system: System, device: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _is_blank(system: System, device: str) -> bool:
-    """Whether the first MiB and the last are zero. A device that cannot be read is not blank."""
-    try:
-        with open(system.path(device), "rb") as stream:
-            head = stream.read(PROBED)
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - PROBED))
-            return not any(head) and not any(stream.read(PROBED))
-    except OSError:
-        return False
+def _gap(system: System, device: str) -> int:
+    """Bytes of the disk that belong to no partition."""
+    return size_of(system, device) - sum(size_of(system, device, part) for part in parts_of(system, device))

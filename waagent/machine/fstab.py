@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from waagent.machine import mounts
 from waagent.system import System
 
 PATH = "/etc/fstab"
@@ -39,10 +40,10 @@ class Entry(NamedTuple):
 
 
 def entry_of(system: System, *devices: str) -> Entry | None:
-    wanted = {str(system.path(device)) for device in devices}
+    wanted = {mounts.node(system, device) for device in devices}
     for entry in _entries(system):
         means_it = entry.device.startswith(OF_RESOURCE_DISK)
-        if means_it or (entry.device.startswith("/dev/") and str(system.path(entry.device)) in wanted):
+        if means_it or (entry.device.startswith("/dev/") and mounts.node(system, entry.device) in wanted):
             return entry
     return None
 

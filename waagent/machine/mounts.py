@@ -4,6 +4,7 @@
     real(system, directory)         the same directory, without links on the way: the kernel lists no others
     at(system, directory)           the Mount on exactly this directory, the topmost one, or None
     of(system, *devices)            the first Mount of one of these devices
+    node(system, device)            the device itself, of all its names
     mount(system, command, …)       DiskError that says what the kernel said
     free(system, directory)         bytes that are free there
 
@@ -30,14 +31,18 @@ class Mount(NamedTuple):
 
 
 def mounts(system: System) -> list[Mount]:
-    """All mounts in the order they were made; empty where the kernel does not tell."""
+    """All mounts in the order they were made; empty where the kernel does not tell.
+
+    Only a blank ends a field and only a line feed a line: the kernel escapes no other space or end that Python
+    knows, and users choose the names of directories on which FUSE lets them mount.
+    """
     try:
-        lines = system.read_text(LIST).splitlines()
+        lines = system.read_text(LIST).split("\n")
     except OSError:
         return []
     found = []
     for line in lines:
-        fields = line.split()
+        fields = line.split(" ")
         if len(fields) >= 4:
             found.append(Mount(unescaped(fields[0]), unescaped(fields[1]), fields[2], tuple(fields[3].split(","))))
     return found
@@ -54,12 +59,21 @@ def at(system: System, directory: str) -> Mount | None:
 
 
 def of(system: System, *devices: str) -> Mount | None:
-    """The first mount of one of the devices, by whatever name it was mounted."""
-    wanted = {str(system.path(device)) for device in devices}
+    """The first mount of one of the devices, by whatever name it was mounted.
+
+    Users may mount with FUSE and choose what the device is called; of a real one it is a fuseblk, which is root's.
+    """
+    wanted = {node(system, device) for device in devices}
     for mount in mounts(system):
-        if mount.device.startswith("/dev/") and str(system.path(mount.device)) in wanted:
+        claimed = mount.filesystem.split(".")[0] == "fuse"
+        if mount.device.startswith("/dev/") and not claimed and node(system, mount.device) in wanted:
             return mount
     return None
+
+
+def node(system: System, device: str) -> str:
+    """Where the links to a device end: those of /dev/mapper, of udev. To be compared, not to be opened."""
+    return os.path.realpath(system.path(device))
 
 
 def mount(system: System, command: tuple[str, ...], device: str, directory: str, options: str | None) -> None:

@@ -43,6 +43,12 @@ class _Volume(NamedTuple):
     table: int  # where the master file table begins
 
 
+class _Entry(NamedTuple):
+    file: int  # its record, and how often that was used
+    space: int
+    name: str
+
+
 class _Damaged(Exception):
     """It is not as it should be: says what."""
 
@@ -54,7 +60,7 @@ def names(system: System, device: str, at: int = 0) -> list[str]:
     except OSError as error:
         raise DiskError(f"cannot look into {device}: {error.strerror}", device=device) from error
     try:
-        return sorted(set(_names(lambda offset, length: _read(descriptor, at + offset, length))))
+        return _names(lambda offset, length: _read(descriptor, at + offset, length))
     except OSError as error:
         raise DiskError(f"cannot look into {device}: {error.strerror}", device=device) from error
     except (_Damaged, struct.error, IndexError, OverflowError, UnicodeDecodeError) as error:
@@ -63,7 +69,7 @@ def names(system: System, device: str, at: int = 0) -> list[str]:
         os.close(descriptor)
 
 
-def _names(read: Read) -> Iterator[str]:
+def _names(read: Read) -> list[str]:
     volume = _volume(read(0, 512))
     record = _mended(read(volume.table + ROOT * volume.record, volume.record), b"FILE", volume.sector)
     flags, used = struct.unpack_from("<HI", record, 22)
@@ -78,16 +84,18 @@ def _names(read: Read) -> Iterator[str]:
     value = _value(root)
     named: set[int] = set()  # the blocks that entries lead to
     seen: set[int] = set()
-    yield from _entries(value, 16, named)
+    found = list(_entries(value, 16, named))
     if (INDEX_ALLOCATION, INDEX) in attributes:
         size = struct.unpack_from("<I", value, 8)[0]
         for block in _blocks(read, volume, attributes, size):
             seen.add(struct.unpack_from("<Q", block, 16)[0])
-            yield from _entries(block, 24, named)
+            found += _entries(block, 24, named)
     elif value[28] & LARGE:
         raise _Damaged("a large index without its blocks")
     if named - seen:
         raise _Damaged("an index that lacks a block")
+    files = {entry.file for entry in found if entry.space != SHORT_NAME}
+    return sorted({entry.name for entry in found if entry.space != SHORT_NAME or entry.file not in files})
 
 
 def _volume(boot: bytes) -> _Volume:
@@ -140,7 +148,7 @@ def _value(attribute: bytes) -> bytes:
     return attribute[where : where + length]
 
 
-def _entries(block: bytes, header: int, named: set[int]) -> Iterator[str]:
+def _entries(block: bytes, header: int, named: set[int]) -> Iterator[_Entry]:
     """The names in one node of the index, whose header is there; the blocks that it leads to go into `named`."""
     first, used = struct.unpack_from("<II", block, header)
     at, end = header + first, header + used
@@ -153,14 +161,16 @@ def _entries(block: bytes, header: int, named: set[int]) -> Iterator[str]:
         if flags & LEADS_ON:
             named.add(struct.unpack_from("<Q", block, at + length - 8)[0])
         if flags & LAST_ENTRY:
+            if at + length != end:
+                raise _Damaged("an index that ends before its end")
             return
         letters, space = struct.unpack_from("<BB", block, at + 16 + 64)
         if 66 + 2 * letters > key:
             raise _Damaged("a name beyond its entry")
         name = block[at + 82 : at + 82 + 2 * letters].decode("utf-16-le")
         is_own = reference & 0xFFFFFFFFFFFF < OWN_RECORDS and name[:1] in (".", "$")
-        if not is_own and space != SHORT_NAME:
-            yield name
+        if not is_own:
+            yield _Entry(reference, space, name)
         at += length
 
 

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
     from waagent.distro import DistroProfile
 
 AWAITED = "/run/waagent/resource-disk-awaited"
+# Nothing is mounted on these: what they hold would be hidden, and the system is lost without.
+OF_THE_SYSTEM = (
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys",
+    "/usr", "/var",
+)  # fmt: skip
 NEW_ID = "/proc/sys/kernel/random/uuid"
 
 Note = Callable[[str], None]
@@ -95,7 +100,8 @@ def have(system: System, config: Config, profile: DistroProfile, lib: str, note:
     if entry is not None and not entry.is_stable:
         note(f"/etc/fstab names {entry.device}, which may be another disk at the next boot, or none: "
              "/dev/disk/azure/resource-part1 with the option nofail is safe")  # fmt: skip
-    return _ours(_Work(system, config, profile, lib, note, begun), found)
+    with disks.held(system, found):
+        return _ours(_Work(system, config, profile, lib, note, begun), found)
 
 
 def awaited(system: System) -> str:
@@ -117,6 +123,8 @@ def _await(system: System, reason: str) -> None:
 
 def _ours(work: _Work, found: list[str]) -> Scratch:
     system = work.system
+    if not mounts.mounts(system):
+        raise DiskError(f"cannot use the resource disk: {mounts.LIST} does not tell what is mounted; it is left")
     device = _of_several(work, found) if len(found) > 1 else found[0]
     mounted = mounts.of(system, *disks.above(system, device))
     if mounted is not None:
@@ -148,6 +156,9 @@ def _of_several(work: _Work, found: list[str]) -> str:
 def _require_free(work: _Work, directory: str) -> None:
     """Raises DiskError when nothing can be mounted on the directory."""
     system = work.system
+    if directory in OF_THE_SYSTEM:
+        raise DiskError(f"cannot mount the resource disk on {directory}: the system needs what is in it; set "
+                        "another ResourceDisk.MountPoint")  # fmt: skip
     if system.exists(directory) and not system.is_directory(directory):
         raise DiskError(f"cannot mount the resource disk on {directory}: it is a file; remove it or set another "
                         "ResourceDisk.MountPoint")  # fmt: skip
@@ -183,25 +194,23 @@ def _prepare(work: _Work, device: str) -> tuple[str, str, bool]:
         partition = _divide(work, device)
     part = next((part for part in contents.parts if part.device == partition and may.action != "partition"), None)
     identity = part.identity if part is not None else disks.part_identity(system, partition)
-    unfinished.begin_filesystem(system, lib, device, partition, identity, (part.volume if part else "", volume))
-    try:
-        if may.action != "partition":
+    volumes = (part.volume if part else "", volume)
+    before = unfinished.begin_filesystem(system, lib, device, partition, identity, volumes)
+    if may.action != "partition":
+        with unfinished.underway(system, lib, partition):
             disks.retype(system, work.profile, partition, device, contents.table)
+    disks.let_udev_see(system)
+    unfinished.require_untouched(system, lib, partition, before)
+    with unfinished.underway(system, lib, partition):
         disks.make_filesystem(system, mkfs, partition)
-    except DiskError:
-        unfinished.failed(system, lib, partition)
-        raise
     unfinished.done(system, lib)
     return partition, work.filesystem, True
 
 
 def _divide(work: _Work, device: str) -> str:
     unfinished.begin_table(work.system, work.lib, device)
-    try:
+    with unfinished.underway(work.system, work.lib, device):
         return disks.partition(work.system, work.profile, device, disks.size_of(work.system, device))
-    except DiskError:
-        unfinished.failed(work.system, work.lib, device)
-        raise
 
 
 def _new_id(system: System) -> str:

@@ -90,8 +90,9 @@ def with_words(text: str, name: str, words: Iterable[str]) -> str:
 def _joined(value: str, more: str) -> str:
     if value[-1:] in ("'", '"') and value[-2:-1] != "\\":
         inner = value[:-1]
-        gap = "" if inner[-1:].isspace() or inner in ("'", '"') else " "
-        return f"{inner}{gap}{more}{value[-1]}"
+        end = " " if inner[-1:].isspace() else ""  # so that NAME+="…" may follow
+        gap = "" if end or inner in ("'", '"') else " "
+        return f"{inner}{gap}{more}{end}{value[-1]}"
     if _PLAIN.fullmatch(value):
         return f'"{value} {more}"' if value else f'"{more}"'
     return f'{value}" {more}"'

@@ -4,9 +4,11 @@ ensure(system, path, size)   changed, or unchanged; DiskError
 drop(system, path)           it is not used any more and gone; false if there was none
 active(system)               paths of the swap areas in use
 in_use(system, path)         whether the file is one of them, directly or through its encrypted mapping
+is_whole(system, path, size) whether it is a file that need not be made anew
 
-An active file of the right size is kept, and its mode put right. One of another size is switched off and made
-anew. Nothing is begun that would fill the disk: it may take no more than `share` of what is free.
+An active file of the right size is kept, and its mode put right. One of another size, with holes (it was copied)
+or of somebody else's is switched off and made anew. Nothing is begun that would fill the disk: it may take no more
+than `share` of what is free.
 
 How the file is made depends on the file system below it: ext4 and xfs by writing zeros, because swapon refuses
 holes and what fallocate leaves on xfs; btrfs without copy-on-write, then allocated; others allocated, or else
@@ -21,7 +23,9 @@ Source: provisioning 6.5; swapon(8), cryptsetup-open(8).
 
 from __future__ import annotations
 
+import os
 import posixpath
+import stat
 
 from waagent.errors import CommandFailed, DiskError
 from waagent.machine import mounts, selinux
@@ -64,23 +68,21 @@ def ensure(system: System, path: str, size: int, *, encrypted: bool = False, sha
     """Have a swap file of `size` bytes in use; false if it was. Raises DiskError."""
     if size <= 0:
         raise DiskError("cannot make a swap file: ResourceDisk.SwapSizeMB is 0; set the size, or EnableSwap=n")
-    now = _size(system, path)
-    if now == size and _is_active(system, MAPPED if encrypted else path):
+    kept = is_whole(system, path, size)
+    if kept and _is_active(system, MAPPED if encrypted else path):
         return system.set_mode(path, 0o600)
     _release(system, path)
-    if now is not None and now != size:
-        system.remove(path)
-        now = None
-    if now is None:
-        _make(system, path, size, share)
-    else:
+    if kept:
         system.set_mode(path, 0o600)
-    _encrypt(system, path) if encrypted else _activate(system, path, new=now is None)
+    else:
+        system.remove(path)
+        _make(system, path, size, share)
+    _encrypt(system, path) if encrypted else _activate(system, path, new=not kept)
     return True
 
 
 def drop(system: System, path: str) -> bool:
-    if _size(system, path) is None:
+    if _status(system, path) is None:
         return False
     _release(system, path)
     return system.remove(path)
@@ -165,9 +167,17 @@ def _hint(system: System, path: str) -> str:
     return f"; the file is on {filesystem}, ext4 or xfs hold one" if filesystem not in WRITTEN else ""
 
 
-def _size(system: System, path: str) -> int | None:
+def is_whole(system: System, path: str, size: int) -> bool:
+    """A plain file of this size, without holes, that nobody else can read by another name or as its owner."""
+    status = _status(system, path)
+    if status is None or not stat.S_ISREG(status.st_mode) or status.st_blocks * 512 < size:
+        return False
+    return (status.st_size, status.st_uid, status.st_nlink) == (size, os.geteuid(), 1)
+
+
+def _status(system: System, path: str) -> os.stat_result | None:
     try:
-        return system.status(path).st_size
+        return system.status(path)
     except OSError:
         return None
 

@@ -3,7 +3,8 @@
 begin_table(system, lib, device)           a table is about to be made on this disk
 begin_filesystem(system, lib, device, …)   mkfs is about to run on this partition; `volumes`: ids of the file system
                                            that it had and of the one that it gets, as far as known
-failed(system, lib, device)                the program has ended badly: `device` is what it had in hand
+require_untouched(system, lib, …)          DiskError when the partition is not as begin_filesystem found it
+underway(system, lib, device)              around the program: when it ends badly, what it left on `device` is kept
 done(system, lib)                          nothing is unfinished any more
 taken(system, lib)                         withdraw the record; what it says, {} when it does not count
 found(system, record, contents)            Found(table, partition, volume): what of this disk we began
@@ -32,11 +33,14 @@ Kept in <lib>/resource-disk.json.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from waagent.errors import DiskError
 from waagent.system import System
 
 if TYPE_CHECKING:
@@ -70,16 +74,35 @@ def begin_table(system: System, lib: str, device: str) -> None:
 
 def begin_filesystem(
     system: System, lib: str, device: str, part: str, identity: str, volumes: tuple[str, ...] = ()
-) -> None:
-    """`identity`: the PARTUUID. A partition without one is not written down."""
-    record: Record = {"disk": identity_of(system, device), "partition": identity, "before": _hash(system, part)}
+) -> str:
+    """`identity`: the PARTUUID. A partition without one is not written down. Returns `before`."""
+    before = _hash(system, part)
+    record: Record = {"disk": identity_of(system, device), "partition": identity, "before": before}
     record["volumes"] = [each for each in volumes if each]
     _save(system, lib, record if identity else None)
+    return before
 
 
-def failed(system: System, lib: str, device: str) -> None:
-    record, now = _load(system, lib), _hash(system, device)
-    _save(system, lib, {**record, "left": now} if record and now and record.get("before") != now else None)
+def require_untouched(system: System, lib: str, part: str, before: str) -> None:
+    """For the moment before mkfs. Raises DiskError when somebody has written to the partition meanwhile: what is
+    there then is not what we began.
+    """
+    if _hash(system, part) != before:
+        done(system, lib)
+        raise DiskError(
+            f"cannot format the resource disk: somebody has written to {part} since it was looked at; it is left",
+            device=part,
+        )
+
+
+@contextlib.contextmanager
+def underway(system: System, lib: str, device: str) -> Iterator[None]:
+    try:
+        yield
+    except DiskError:
+        record, now = _load(system, lib), _hash(system, device)
+        _save(system, lib, {**record, "left": now} if record and now and record.get("before") != now else None)
+        raise
 
 
 def done(system: System, lib: str) -> None:

@@ -122,7 +122,7 @@ def devices(system: System, profile: DistroProfile) -> list[str]:
     found: dict[str, str] = {}
     for pattern in profile.texts("media.devices"):
         for name in fnmatch.filter(names, pattern):
-            real = str(system.path(f"/dev/{name}"))
+            real = mounts.node(system, f"/dev/{name}")
             if not system.is_directory(f"/dev/{name}"):
                 found.setdefault(real, f"/dev/{name}")
     return list(found.values())

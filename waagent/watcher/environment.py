@@ -1,4 +1,4 @@
-"""The environment of the watcher's unit, for its workers: they are units of their own and would not know of it. Lean.
+"""The environment of the watcher's unit, for its workers: units of their own, they would not know of it. Lean.
 
 A proxy that an administrator has set for waagent.service (a drop-in) reaches extensions by a file in /run/waagent,
 which waagent-worker@.service reads, and who does a worker's work by hand. Without systemd a worker is a child.

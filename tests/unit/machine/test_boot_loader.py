@@ -202,6 +202,7 @@ def shell(*files: str) -> str:
         ('KEY="a=\\"b c\\""', 'a="b c"'),
         ('KEY="quiet"; A=b', "quiet"),
         ('KEY="quiet"\nKEY+=" splash"', "quiet splash"),
+        ('KEY="quiet "\nKEY+="splash"', "quiet splash"),
         ('KEY="quiet"\nKEY="$KEY splash"', "quiet splash"),
         ("# don't\nKEY=\"quiet\"", "quiet"),
         ('A="a\nKEY=no\n"\nKEY="quiet"', "quiet"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from waagent.errors import DiskError
@@ -105,6 +107,12 @@ def test_row_124_without_a_vmbus_udev_knows_the_logical_unit(system: System, put
     assert disk_search.resource_disk(system, "LUN=3") == "/dev/nvme0n2"
 
 
+def test_a_disk_that_goes_while_it_is_looked_for_is_none(system: System, channel, monkeypatch) -> None:
+    channel(SCSI_0, {"1": "sdb"})
+    monkeypatch.setattr(system, "status", lambda path: os.lstat("/nowhere"))
+    assert disk_search.resource_disk(system) is None
+
+
 @pytest.mark.row("field-demands", 119)
 def test_row_119_sizes_with_several_local_disks_have_several_candidates(system: System, put) -> None:
     for name in ("nvme1n1", "nvme2n1"):
@@ -135,6 +143,21 @@ def test_the_disk_that_the_system_runs_from_is_never_it(system: System, channel,
     assert disk_search.resource_disk(system) is None
     with pytest.raises(DiskError, match=r"the running system is on it"):
         disk_search.resource_disk(system, "/dev/sdb")
+
+
+@pytest.mark.parametrize("named", ["/dev/sdb", "/dev/md0", "/dev/md0p1", "LABEL=root"])
+def test_nor_is_what_lies_between_the_system_and_its_disk(system: System, put, named: str) -> None:
+    """The system is on a partition of an array."""
+    put("/sys/block/sdb/sdb1/size")
+    put("/sys/block/md0/md0p1/size")
+    put("/sys/block/md0/slaves/sdb1")
+    for device in ("/dev/sdb", "/dev/sdb1", "/dev/md0", "/dev/md0p1"):
+        put(device)
+    (system.path("/dev/disk/by-label")).mkdir(parents=True)
+    (system.path("/dev/disk/by-label") / "root").symlink_to("../../md0p1")
+    put("/proc/self/mounts", "/dev/md0p1 / ext4 rw 0 0\n")
+    with pytest.raises(DiskError, match=r"the running system is on it"):
+        disk_search.resource_disk(system, named)
 
 
 @pytest.mark.row("field-demands", 124)

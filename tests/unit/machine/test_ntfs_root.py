@@ -109,3 +109,22 @@ def test_no_damage_is_more_than_an_error(system: System, put, changes: dict[int,
         ntfs_root.names(system, "/dev/sdb1")
     except DiskError:
         pass
+
+
+def test_no_bit_that_flips_hides_a_file(system: System, put) -> None:
+    whole = volume(["thesis.doc"])
+    place = put("/dev/sdb1", whole)
+    hidden = []
+    with open(place, "r+b", buffering=0) as stream:
+        for at in PLACES:
+            for bit in range(8):
+                stream.seek(at)
+                stream.write(bytes([whole[at] ^ 1 << bit]))
+                try:
+                    if not ntfs_root.names(system, "/dev/sdb1"):
+                        hidden.append((at, bit))
+                except DiskError:
+                    pass
+            stream.seek(at)
+            stream.write(whole[at : at + 1])
+    assert hidden == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+
 import pytest
 
 from tests.conftest import Script
@@ -31,7 +34,7 @@ def disk(put, script: Script, monkeypatch):
     def grow(size: int) -> None:
         real = put("/mnt/resource/x").parent / "swapfile"
         with open(real, "r+b") as stream:
-            stream.truncate(size)
+            os.posix_fallocate(stream.fileno(), 0, size)
 
     return mounted
 
@@ -78,6 +81,31 @@ def test_row_82_a_mode_that_shows_it_to_others_is_put_right(system: System, scri
     assert script.ran == []
 
 
+@pytest.mark.parametrize("how", ["owner", "link", "second name"])
+def test_what_somebody_put_in_its_place_never_holds_the_machines_memory(
+    system: System, script: Script, disk, put, how: str
+) -> None:
+    """The root directory of a temporary disk is often open to all."""
+    disk()
+    theirs = put("/home/eve/file", mode=0o600)
+    with open(theirs, "r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, SIZE)
+    place = system.path("/mnt/resource") / "swapfile"
+    if how == "link":
+        place.symlink_to(theirs)
+    elif how == "second name":
+        os.link(theirs, place)
+    elif os.geteuid() == 0:
+        theirs.rename(place)
+        os.chown(place, 4321, 4321)
+    else:
+        pytest.skip("only root may give a file away")
+    assert swap.ensure(system, PATH, SIZE)
+    assert script.ran == [DD, ("mkswap", PATH), ("swapon", PATH)]
+    status = place.lstat()
+    assert (status.st_uid, status.st_nlink, stat.S_ISREG(status.st_mode)) == (os.geteuid(), 1, True)
+
+
 @pytest.mark.row("provisioning", 83)
 def test_row_83_no_size_is_an_error(system: System) -> None:
     with pytest.raises(DiskError, match="SwapSizeMB is 0"):
@@ -110,7 +138,7 @@ def test_a_file_system_that_cannot_hold_one_is_told(system: System, script: Scri
 def test_a_file_of_the_right_size_without_signature_was_cut_off(system: System, script: Script, disk, put) -> None:
     disk()
     with open(put(PATH, mode=0o600), "r+b") as stream:
-        stream.truncate(SIZE)
+        os.posix_fallocate(stream.fileno(), 0, SIZE)
     made = []
     script.on("mkswap", PATH, effect=lambda: made.append(1))
 
@@ -121,6 +149,16 @@ def test_a_file_of_the_right_size_without_signature_was_cut_off(system: System, 
     script.on("swapon", PATH, status=1, effect=swapon)
     assert swap.ensure(system, PATH, SIZE)
     assert script.ran == [("swapon", PATH), ("mkswap", PATH), ("swapon", PATH)]
+
+
+def test_a_file_with_holes_is_made_anew(system: System, script: Script, disk, put) -> None:
+    """As a restored backup has them. The kernel refuses it, whatever its signature."""
+    disk()
+    with open(put(PATH, mode=0o600), "r+b") as stream:
+        stream.truncate(SIZE)
+    assert swap.ensure(system, PATH, SIZE)
+    assert script.ran == [DD, ("mkswap", PATH), ("swapon", PATH)]
+    assert not swap.ensure(system, PATH, SIZE)
 
 
 def test_a_failure_leaves_no_half_file(system: System, script: Script, disk) -> None:
