@@ -6,6 +6,7 @@ Reads     OS.OpensslPath, Debug.EnableFastTrack, Extensions.GoalStatePeriod, Htt
 Changes   <Lib.Dir>/goal-state.json, <thumbprint>.crt and .prv, SharedConfig.xml, GoalState.1.xml, history/;
           <Lib.Dir>/provisioned
 Publishes fabric.*
+Skips     where nobody provisions: this is no Azure VM
 Fails     FabricUnreachable, FabricRejected, GoalStateInvalid; the last good goal state stays in force, the watcher
           asks again
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from waagent.errors import FabricError
 from waagent.fabric import session
-from waagent.module import Context, Module, Outcome, changed, unchanged
+from waagent.module import Context, Module, Outcome, changed, skipped, unchanged
 from waagent.provisioning import report
 
 MODULE = Module(
@@ -27,6 +28,8 @@ MODULE = Module(
 
 
 def run(ctx: Context) -> Outcome:
+    if ctx.fact("provisioning.by") == report.NOBODY:
+        return skipped("this is no Azure VM")
     talk = session.open_session(ctx.system, ctx.config, ctx.fact("fabric.endpoint"), ctx.lib, ctx.note)
     before, now = talk.update()
     for name, value in session.facts(now).items():

@@ -33,6 +33,13 @@ def test_a_new_goal_state(module: ModuleType, joined: Context, vm: Any) -> None:
     assert vm.reports.health == []
 
 
+def test_where_there_is_no_platform_nobody_is_asked(module: ModuleType, joined: Context, sim: Any) -> None:  # noqa: F811
+    joined.facts["provisioning"] = {"by": "nobody"}
+    before = len(sim.requests)
+    assert module.run(joined).message == "this is no Azure VM"
+    assert len(sim.requests) == before
+
+
 def test_without_a_fact_the_well_known_address_is_asked(module: ModuleType, joined: Context) -> None:  # noqa: F811
     opened = module.session.open_session(joined.system, joined.config, None, joined.lib, joined.note)
     assert opened.wire.endpoint.text == "168.63.129.16"

@@ -120,6 +120,27 @@ def test_the_first_turn_starts_a_worker_and_the_next_do_not(
     assert watcher.period == 6
 
 
+def test_on_a_machine_that_is_no_azure_vm_nobody_is_asked(
+    watcher: Watcher, lib: Path, stage: Stage, vm: Machine, fabric: Simulator, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lib / "instance").mkdir()
+    facts = lib / "instance" / "public.json"
+    facts.write_text(json.dumps({"schema": 1, "facts": {"provisioning": {"by": "nobody"}}}))
+    for _ in range(3):
+        watcher.turn()
+    assert (len(fabric.requests), stage.starts) == (0, [])
+    assert capsys.readouterr().err.count("this is no Azure VM") == 1
+    for content in ('{"facts": {"provisioning": {"by": "waagent"}}}', '{"facts": {}}', "[", ""):
+        before = len(fabric.requests)
+        fresh = facts.with_suffix(".new")
+        fresh.write_text(content)
+        os.utime(fresh, (before, before))
+        fresh.replace(facts)
+        watcher.turn()
+        assert len(fabric.requests) > before, content
+    stage.wait_for_starts(1)
+
+
 def test_a_watcher_that_begins_again_starts_a_worker_once(
     watcher: Watcher, lib: Path, stage: Stage, vm: Machine
 ) -> None:

@@ -9,6 +9,7 @@ A worker that ends without settling the change is followed by another after 6, 1
 
 Twice a minute it asks whether a step of the stage periodic is due, and starts the stage if one is.
 
+Where stage local has found that this is no Azure VM, nobody is asked for anything.
 LIB/disable_agent switches all of this off: the process says so and ends.
 
 Exit status: 0 after SIGTERM or when switched off.
@@ -34,6 +35,7 @@ from waagent.watcher.launch import this_program
 from waagent.watcher.notify import Notifier
 from waagent.watcher.periodic import ASK_EVERY, Periodic
 from waagent.watcher.reporting import Reporter
+from waagent.watcher.whose import Whose
 from waagent.watcher.worker import Worker
 
 TYPE_CHECKING = False
@@ -68,6 +70,7 @@ class Watcher:
         self.http = Http(self.clock)
         self.reporter = Reporter(self.http, settings, self.clock)
         self.host_health = HostHealth(self.http, settings)
+        self.whose = Whose(settings.lib)
         start = start or (lambda event: Worker(event, this_program()))
         self.worker, self.uploader = start("goal-state"), start("status")
         self.known = self._read_known()
@@ -99,6 +102,9 @@ class Watcher:
 
     def turn(self) -> None:
         now = self.clock.monotonic()
+        if self.whose.is_nobodys():
+            self._tell("whose", "this is no Azure VM: nobody is asked for a goal state", now)
+            return
         self._refresh_known()
         try:
             polled = poll.poll(
