@@ -1,8 +1,8 @@
 """One guest, a container or (--vm) a virtual machine, from power on to its first extension, told as it happens.
 
 Four parts, in order: prepare a bed and order a machine; boot it and print each step as the guest records it in
-/run/waagent/status.json; publish an extension and log in; say what came of it. Exit status 1 when something that
-was asked for is not there.
+/run/waagent/status.json; publish an extension and log in; say what came of it. With --stay its caller is logged in
+then. Exit status 1 when something that was asked for is not there.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ def main(words: list[str]) -> int:
             print(bed.guest.run("tail -n 40 /var/log/waagent.log").out)
             print(f"script/demo: not as asked: {', '.join(name for name, good in found.items() if not good)}")
             return 1
-        print("\nscript/demo: the guest came up as asked")
+        print("\nscript/demo: the guest came up as asked", flush=True)
+        if "--stay" in words:
+            print(f"You are {USER} in it (try: sudo waagent status). Leaving it ends it.\n", flush=True)
+            bed.session(USER, private)
         return 0
 
 

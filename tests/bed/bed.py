@@ -6,6 +6,7 @@
         bed.machine(user="ada", …)    order the machine that the guest will be -> the simulator's Machine
         bed.network    unplug() and plug()
         bed.ssh(user, key, command)   log in from the fabric's side -> Ran
+        bed.session(user, key)        the same for a person, with the terminal
 
 Whatever happens inside (a failure, Ctrl-C, a termination), everything is taken away again. What a
 killed run left behind is removed by the next one: each bed's directory carries the pid of its
@@ -84,13 +85,8 @@ class Bed:
 
     def ssh(self, user: str, key: Path, command: str, timeout: float = 30) -> Ran:
         """Log in with the private key file `key`, as somebody elsewhere in the network would."""
-        login = [
-            "ssh", "-F", "none", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
-            "-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={self.directory}/known_hosts",
-            "-o", f"ConnectTimeout={int(timeout)}", f"{user}@{network.GUEST_ADDRESS}", command,
-        ]  # fmt: skip
         ran = subprocess.run(
-            self.network.in_fabric(*login),
+            [*self._login(user, key, timeout), command],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
@@ -99,6 +95,17 @@ class Bed:
             check=False,
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    def session(self, user: str, key: Path) -> int:
+        """Log in and stay, with the caller's terminal or what it is given instead; the status of the last command."""
+        return subprocess.run(self._login(user, key, 30), check=False).returncode
+
+    def _login(self, user: str, key: Path, timeout: float) -> list[str]:
+        return self.network.in_fabric(
+            "ssh", "-F", "none", "-i", str(key), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
+            "-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={self.directory}/known_hosts",
+            "-o", f"ConnectTimeout={int(timeout)}", f"{user}@{network.GUEST_ADDRESS}",
+        )  # fmt: skip
 
     def make_key(self, name: str = "login") -> tuple[Path, str]:
         """A new key pair for logging in: the private key's file, and the public key's line."""

@@ -41,6 +41,7 @@ from waagent.fabric import (
 from waagent.fabric.cache import FabricState
 from waagent.instance import ovf
 from waagent.system import broadcast
+from waagent.system.deadline import Deadline
 from waagent.system.http import _Exchange, _NoAnswer
 from waagent.system.redact import redact, redact_text
 
@@ -85,7 +86,8 @@ def exchange(content: bytes) -> None:
     with near, far:
         far.sendall(content[:100_000])
         far.shutdown(socket.SHUT_WR)
-        _Exchange("GET", "http://h/", time.monotonic, 5.0, limit=4096, into=None).run(near, b"GET / HTTP/1.1\r\n\r\n")
+        until = Deadline(time.monotonic, 5.0)
+        _Exchange("GET", "http://h/", until, 5.0, limit=4096, into=None).run(near, b"GET / HTTP/1.1\r\n\r\n")
 
 
 def restored(content: bytes) -> None:

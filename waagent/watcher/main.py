@@ -92,13 +92,14 @@ class Watcher:
             now = self.clock.monotonic()
             if now >= turn_at:
                 self.turn()
-                turn_at = self.clock.monotonic() + self.period
+                now = self.clock.monotonic()
+                turn_at = now + self.period
             wake_at = turn_at
             if self.periodic is not None:
-                self.periodic.turn(self.clock.monotonic())
+                self.periodic.turn(now)
                 wake_at = min(turn_at, self.periodic.ask_at)
             notifier.say("WATCHDOG=1")
-            _sleep(wake_at - self.clock.monotonic(), notifier, self.clock)
+            _sleep(wake_at - now, notifier, self.clock)
 
     def turn(self) -> None:
         now = self.clock.monotonic()
