@@ -7,6 +7,7 @@
     wait_until_booted()           until no job is left; returns running or degraded
     read(path) write(path, …) exists(path) journal(unit)
     hold_periodic()               from now on the test says when a periodic step runs; until release_periodic()
+    hold_agent()                  the watcher and its workers are at rest, too; until release_agent()
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple, Union
 
 Command = Union[str, Sequence[str]]
 PERIODIC = "waagent-periodic.service"
+RESIDENT = "waagent.service waagent-periodic.timer"
 
 
 class Ran(NamedTuple):
@@ -52,6 +54,15 @@ class Verbs:
 
     def release_periodic(self) -> None:
         self.succeed(f"systemctl unmask --runtime --quiet {PERIODIC}")
+
+    def hold_agent(self) -> None:
+        """Returns when nothing of the agent is at work any more."""
+        self.succeed(f"systemctl stop {RESIDENT}")
+        listed = f"systemctl list-units --no-legend --state=active,activating 'waagent-worker@*' {PERIODIC}"
+        self.wait_until_succeeds(f"! {listed} | grep -q .")
+
+    def release_agent(self) -> None:
+        self.succeed(f"systemctl start {RESIDENT}")
 
     # -- waiting -----------------------------------------------------------------------------
 

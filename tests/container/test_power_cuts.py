@@ -101,9 +101,7 @@ def finish(bed: Bed) -> float:
     guest.wait_until_booted()
     guest.wait_for_unit("waagent-final.service")
     # Whoever writes a file just now has a temporary one, which is no left-over.
-    guest.succeed("systemctl stop waagent.service waagent-periodic.timer")
-    at_work = "systemctl list-units --no-legend --state=active,activating 'waagent-worker@*' waagent-periodic.service"
-    guest.wait_until_succeeds(f"! {at_work} | grep -q .", timeout=60)
+    guest.hold_agent()
     return seconds
 
 

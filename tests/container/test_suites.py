@@ -125,6 +125,7 @@ def test_row_110_a_handler_for_an_older_python_runs_where_stand_ins_are_asked_fo
         assert "No module named 'crypt'" in entry["formattedMessage"]["message"]
     guest.write("/etc/waagent.conf.d/60-old-python.conf", "Extensions.PythonShims=y\n")
     entry = reported()
+    guest.succeed("rm -r /etc/waagent.conf.d")
     assert (entry["status"], entry["code"]) == ("Ready", 0), entry
 
 

@@ -91,7 +91,7 @@ def test_names_that_administrators_know_still_work(booted: Bed) -> None:
 
 
 def test_periodic_stage_is_skipped_when_nothing_is_due_and_runs_when_something_is(booted: Bed) -> None:
-    booted.guest.succeed("systemctl stop waagent-periodic.timer waagent-periodic.service waagent.service")
+    booted.guest.hold_agent()
     try:
         now = float(booted.guest.read("/proc/uptime").split()[0])
         for due, runs in ((f"{now + 500:.0f}\nend\n", False), (f"{now - 1:.3f}\nend\n", True), ("", True), ("soon\n", True)):
@@ -101,7 +101,7 @@ def test_periodic_stage_is_skipped_when_nothing_is_due_and_runs_when_something_i
             assert (result != "exec-condition") is runs, f"due {due!r} at {now}: {result}"
         booted.guest.succeed("rm -f /run/waagent/periodic.due; /usr/lib/waagent/periodic-due")
     finally:
-        booted.guest.succeed("systemctl start waagent-periodic.timer waagent.service")
+        booted.guest.release_agent()
 
 
 def test_the_watcher_starts_the_periodic_stage_when_something_is_due(booted: Bed) -> None:
@@ -119,7 +119,7 @@ def test_the_watcher_starts_the_periodic_stage_when_something_is_due(booted: Bed
 def test_an_idle_hour_writes_next_to_nothing(booted: Bed) -> None:
     """What is asked in an hour, in a minute: the log and the journal get a line at most, files of the agent stay as they are."""
     booted.guest.wait_until_succeeds("test -e /run/waagent/periodic.due", timeout=60)
-    booted.guest.succeed("systemctl stop waagent.service waagent-periodic.timer waagent-periodic.service")
+    booted.guest.hold_agent()
     quick = "/run/systemd/system/waagent-periodic.service.d/quick.conf"
     booted.guest.write(quick, "[Unit]\nStartLimitIntervalSec=0\n")
     try:
@@ -141,13 +141,13 @@ def test_an_idle_hour_writes_next_to_nothing(booted: Bed) -> None:
         assert lines() - before <= 1
     finally:
         booted.guest.succeed(["rm", quick])
-        booted.guest.succeed("systemctl start waagent-periodic.timer waagent.service")
+        booted.guest.release_agent()
 
 
 @pytest.mark.row("field-demands", 83)
 def test_a_changed_host_name_is_due_at_once(booted: Bed) -> None:
     """What the shell sees of the real /proc, whatever else is due."""
-    booted.guest.hold_periodic()
+    booted.guest.hold_agent()
     name = booted.guest.succeed("hostname").strip()
     try:
         booted.guest.succeed("/usr/sbin/waagent stage periodic")
@@ -157,7 +157,7 @@ def test_a_changed_host_name_is_due_at_once(booted: Bed) -> None:
         assert booted.guest.run("/usr/lib/waagent/periodic-due").status == 0
     finally:
         booted.guest.succeed(["hostname", name])
-        booted.guest.release_periodic()
+        booted.guest.release_agent()
 
 
 @pytest.mark.row("guest-operations", 10)
