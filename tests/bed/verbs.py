@@ -6,7 +6,7 @@
     wait_until_succeeds(command)  until its status is 0
     wait_until_booted()           until no job is left; returns running or degraded
     read(path) write(path, …) exists(path) journal(unit)
-    hold_periodic()               from now on the test says when a periodic step runs; until release_periodic()
+    hold_periodic()               from now on the test says when a periodic step runs; until a restart
     hold_agent()                  the watcher and its workers are at rest, too; until release_agent()
 """
 
@@ -49,11 +49,8 @@ class Verbs:
     # -- the agent ----------------------------------------------------------------------------
 
     def hold_periodic(self) -> None:
-        """Ends the stage if it is at work. A restart of the guest releases it, too."""
+        """Ends the stage if it is at work."""
         self.succeed(f"systemctl mask --runtime --quiet {PERIODIC} && systemctl stop {PERIODIC}")
-
-    def release_periodic(self) -> None:
-        self.succeed(f"systemctl unmask --runtime --quiet {PERIODIC}")
 
     def hold_agent(self) -> None:
         """Returns when nothing of the agent is at work any more."""
