@@ -40,4 +40,4 @@ def exchange(vm: VirtualMachine, path: Path, slow: int = 0) -> None:
 def prepare(vm: VirtualMachine) -> str:
     before = len(vm.read(LOG))
     vm.run("waagent stage config --only resource-disk --only swap --force", timeout=LIMIT)
-    return vm.read(LOG)[before:]
+    return "".join(line for line in vm.read(LOG)[before:].splitlines(keepends=True) if " config/" in line)

@@ -2,12 +2,16 @@
 
 The rule that all of this is about: nothing of an owner's is ever formatted. What was on a disk is compared byte by
 byte with what is on it afterwards. The kernel is the one of Debian's cloud images, and has no driver for NTFS.
+
+The machine has none at first, and a hard first boot: its DVD cannot be read in the beginning and has no UDF, and its
+fabric is where DHCP says, not at the usual address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,24 +19,29 @@ import pytest
 from bed import discs
 from bed.vm import VirtualMachine
 from bed.vm_bed import VmBed
-from bed.vm_scratch import LIMIT, POINT, SWAP, exchange, prepare, set_options, swap_of
+from bed.vm_scratch import LIMIT, LOG, POINT, SWAP, exchange, prepare, set_options, swap_of
 
 MIB = 1024 * 1024
 TIB = MIB * MIB
 PERSONAL = {"thesis.txt": "two years of work\n"}
 LOCAL_NVME = "Microsoft NVMe Direct Disk"
+ELSEWHERE = "168.63.129.77"
+EMPTY_DRIVE = 10.0
 
 
 @pytest.fixture(scope="module")
 def vm() -> Iterator[VirtualMachine]:
-    with VmBed() as bed:
-        machine = bed.machine(host_name="vm-disks", user="ada", ssh_keys=[bed.make_key()[1]])
+    with VmBed(wire_server=ELSEWHERE) as bed:
+        machine = bed.machine(media=None, host_name="vm-disks", user="ada", ssh_keys=[bed.make_key()[1]])
         for name in ("one", "two"):
             path = discs.blank(bed.disk(f"nvme-{name}"), 128 * MIB)
             bed.vm.options += ["-drive", f"file={path},if=none,id={name},format=raw"]
             bed.vm.options += ["-device", f"nvme,serial={name},drive={name}"]
         set_options(bed.vm, *swap_of(32))
         bed.vm.boot()
+        bed.vm.wait_until_succeeds(f"grep -q local/provisioning-agent {LOG}", timeout=LIMIT)
+        time.sleep(EMPTY_DRIVE)
+        bed.vm.insert(bed.disc("iso9660"))
         machine.wait_for("ready", timeout=480)
         bed.vm.run("waagent status --wait --timeout 400", timeout=420)
         bed.vm.hold_periodic()
@@ -58,6 +67,32 @@ def is_left_alone(vm: VirtualMachine, path: Path) -> str:
 
 def of(vm: VirtualMachine, name: str) -> Path:
     return vm.disk.with_name(name)
+
+
+# -- the first boot -----------------------------------------------------------------------------------------
+
+
+def test_a_disc_that_cannot_be_read_at_first_is_read_as_soon_as_it_can_be(vm: VirtualMachine) -> None:
+    steps = [line for line in vm.read(LOG).splitlines() if "local/instance-media" in line]
+    assert "read ovf-env.xml from /dev/sr0" in steps[-1]
+    seconds = float(steps[-1].rsplit("(", 1)[1].split()[0])
+    assert EMPTY_DRIVE <= seconds < EMPTY_DRIVE + 25
+
+
+def test_the_disc_has_iso_9660_alone_and_is_ejected(vm: VirtualMachine) -> None:
+    assert "ISO 9660" in vm.succeed("dmesg | grep -i 'iso 9660'")
+    assert vm.tray() == "open"
+
+
+def test_the_endpoint_is_option_245_of_the_lease(vm: VirtualMachine) -> None:
+    assert "OPTION_245=a83f814d" in vm.succeed("cat /run/systemd/netif/leases/*")
+    assert vm.read("/var/lib/waagent/WireServerEndpoint") == ELSEWHERE
+
+
+def test_a_machine_without_a_resource_disk_boots_without_failures(vm: VirtualMachine) -> None:
+    assert "this VM size has no resource disk" in vm.succeed("waagent status --long")
+    assert vm.succeed("hostname") == "vm-disks\n"
+    assert vm.succeed("systemctl list-units --failed --no-legend") == ""
 
 
 # -- sizes without one ---------------------------------------------------------------------------------------

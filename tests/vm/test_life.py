@@ -146,6 +146,22 @@ def test_extension_gets_no_more_of_the_processor_than_its_quota(life: Life) -> N
     assert int(told["used"]) / int(told["clock"]) < 0.3
 
 
+def test_logs_are_collected_with_a_twentieth_of_a_processor(life: Life) -> None:
+    vm = life.bed.vm
+    set_options(vm, *swap_of(64), "Debug.EnableCgroupV2ResourceLimiting=y", "Debug.LogCollectorInitialDelay=1")
+    vm.hold_periodic()
+    vm.succeed("systemd-run --quiet --unit=collect waagent stage periodic --only collect-logs --force")
+    vm.wait_until_succeeds("systemctl is-active collect-logs.scope", timeout=120)
+    group = vm.succeed("systemctl show --property=ControlGroup --value collect-logs.scope").strip()
+    assert group.startswith("/azure.slice/azure-walinuxagent.slice/azure-walinuxagent-logcollector.slice/")
+    assert vm.read(f"/sys/fs/cgroup{group}/cpu.max") == "5000 100000\n"
+    assert vm.read(f"/sys/fs/cgroup{group}/memory.high") == f"{170 * MIB}\n"
+    vm.wait_until_succeeds("! systemctl is-active collect.service", timeout=600)
+    assert "collect-logs changed: collected and uploaded" in vm.read("/var/log/waagent.log")
+    assert life.machine.reports.logs is not None and life.machine.reports.logs[1][:2] == b"PK"
+    set_options(vm, *swap_of(64))
+
+
 def test_watcher_runs_in_the_agent_s_slice(life: Life) -> None:
     main = life.bed.vm.succeed("systemctl show --property=MainPID --value waagent.service").strip()
     assert life.bed.vm.read(f"/proc/{main}/cgroup").endswith("/azure.slice/waagent.service\n")
