@@ -1,8 +1,8 @@
 """The stage periodic, started when a step of it is due. Lean.
 
-Twice a minute data/systemd/periodic-due is asked, a shell that reads one small file. A timer of systemd that did it
-would cost ten times as much: it starts a unit each time only to hear that nothing is due. There is one all the
-same, every few minutes, for the time in which no watcher runs.
+Twice a minute data/systemd/periodic-due is asked, a shell that reads one small file in two milliseconds. A timer of
+systemd would start a unit each time only to hear that nothing is due. There is one all the same, every few minutes,
+for the time in which no watcher runs.
 """
 
 from __future__ import annotations
