@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -118,6 +119,24 @@ def test_the_first_turn_starts_a_worker_and_the_next_do_not(
     time.sleep(0.2)
     assert stage.starts == ["stage periodic --event goal-state"]
     assert watcher.period == 6
+
+
+def test_a_machine_without_room_for_a_process_keeps_its_watcher(
+    watcher: Watcher, stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*words: object, **more: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_spawnp", full)
+        for _ in range(3):
+            watcher._start_after = 0.0
+            watcher.turn()
+    assert capsys.readouterr().err.count("cannot start the worker: Resource temporarily unavailable") == 1
+    watcher._start_after = 0.0
+    watcher.turn()
+    stage.wait_for_starts(1)
+    assert "worker works again" in capsys.readouterr().err
 
 
 def test_on_a_machine_that_is_no_azure_vm_nobody_is_asked(

@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 
 from waagent.errors import WaagentError
 from waagent.extensions import report
@@ -96,7 +97,7 @@ class Watcher:
                 turn_at = now + self.period
             wake_at = turn_at
             if self.periodic is not None:
-                self.periodic.turn(now)
+                self._attempt("stage periodic", partial(self.periodic.turn, now), now)
                 wake_at = min(turn_at, self.periodic.ask_at)
             notifier.say("WATCHDOG=1")
             _sleep(wake_at - now, notifier, self.clock)
@@ -134,8 +135,8 @@ class Watcher:
         fresh = changed and not self._for_change  # no worker has tried it, so there is nothing to wait for
         if not answered or (now < self._start_after and not fresh):
             return
-        self.worker.start()
-        self._begun, self._for_change = True, changed
+        if self._attempt("worker", self.worker.start, now):
+            self._begun, self._for_change = True, changed
         self._wait = min(max(2 * self._wait, 6.0), LONGEST_WAIT)
         self._start_after = now + self._wait
 
@@ -158,7 +159,7 @@ class Watcher:
             return
         self._tell("status", f"{error.message}; a worker uploads it directly", now)
         if now >= self._upload_after and not self.uploader.busy():
-            self.uploader.start()
+            self._attempt("worker for the status", self.uploader.start, now)
             self._upload_after = now + 60.0
 
     def _read_known(self) -> poll.Known:
@@ -190,6 +191,16 @@ class Watcher:
                 return endpoints.parse(stream.read()).text
         except (OSError, WaagentError):
             return endpoints.WIRE_SERVER
+
+    def _attempt(self, what: str, start: Callable[[], None], now: float) -> bool:
+        """Where there is no room for a process now there may be some later; the watcher lives on."""
+        try:
+            start()
+        except OSError as error:
+            self._tell(what, f"cannot start the {what}: {error.strerror}; it is tried again", now)
+            return False
+        self._recovered(what)
+        return True
 
     def _tell(self, about: str, message: str, now: float) -> None:
         """Say it once, and again after six hours if it goes on."""

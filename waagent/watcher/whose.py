@@ -15,7 +15,7 @@ class Whose:
         self._file, self._read_at, self._nobodys = f"{lib}/instance/public.json", 0.0, False
 
     def is_nobodys(self) -> bool:
-        """Read anew when the file has been replaced. Without one that can be read the platform is asked."""
+        """Read anew when the file has been replaced. Without one that makes sense the platform is asked."""
         try:
             changed_at = os.stat(self._file).st_mtime
             if changed_at != self._read_at:
@@ -24,5 +24,5 @@ class Whose:
                 self._nobodys = facts["provisioning"]["by"] == "nobody"
                 self._read_at = changed_at
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            self._nobodys = False
+            self._nobodys, self._read_at = False, 0.0
         return self._nobodys

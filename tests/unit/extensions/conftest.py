@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from waagent.errors import FabricUnreachable, MachineError
-from waagent.extensions import report
+from waagent.extensions import policy, report
 from waagent.extensions.apply import Engine, Summary
 from waagent.extensions.layout import Layout
 from waagent.extensions.packages import Release
@@ -22,6 +22,7 @@ from waagent.extensions.steps import Rules
 from waagent.fabric.desired import Desired, Handler, Settings
 from waagent.system import System
 
+POLICY = "/etc/waagent_policy.json"
 VERBS = ("install", "uninstall", "update", "enable", "disable")
 DATA = Path(__file__).resolve().parents[2] / "data" / "handlers"
 
@@ -169,6 +170,10 @@ def settings(entry: Mapping[str, Any]) -> dict[str, Any]:
     """The extension's own status in an entry."""
     found: dict[str, Any] = entry["runtimeSettingsStatus"]["settingsStatus"]["status"]
     return found
+
+
+def policy_of(**policies: Any) -> policy.Policy:
+    return policy.parse(json.dumps({"policyVersion": "0.1.0", "extensionPolicies": policies}), POLICY)
 
 
 def single(name: str, version: str = "1.0.0", sequence: int = 0, public: Any = None, **more: Any) -> Handler:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +90,37 @@ def test_what_a_silent_program_says_goes_nowhere(capfd: pytest.CaptureFixture[st
         launch.launch(["sh", "-c", f"echo {silent}; echo {silent} >&2"], silent=silent)
     started(0)
     assert capfd.readouterr() == ("False\n", "False\n")
+
+
+def test_a_start_that_fails_is_told_and_tried_again(
+    tmp_path: Path, program: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Minute(FakeClock):
+        def monotonic(self) -> float:
+            return self.passed
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.passed > 60:
+                raise TimeoutError
+
+    clock, tried = Minute(), []
+
+    def full(*words: object, **more: object) -> None:
+        tried.append(clock.passed)
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(launch, "launch", full)
+    settings = Settings(
+        extensions=True, fast_track=True, host_health=False, initial=3000, lib=str(tmp_path), os_name="debian",
+        os_version="12", period=3000,
+    )  # fmt: skip
+    watcher = Watcher(settings, periodic=without_units(program("is-due"), program("agent")), clock=clock)
+    monkeypatch.setattr(watcher, "turn", lambda: None)
+    with pytest.raises(TimeoutError):
+        watcher.watch(Notifier())
+    assert tried == [30.0, 60.0]
+    assert capsys.readouterr().err.count("cannot start the stage periodic: Cannot allocate memory") == 1
 
 
 def test_it_asks_in_time_however_seldom_the_goal_state_is_asked_for(
