@@ -155,8 +155,8 @@ def verdict(contents: Contents, wanted: str, begun: Found = NOTHING) -> Verdict:
     if contents.used_by:
         return Verdict("leave", reason=f"{contents.used_by} uses {device}")
     if contents.filesystem and contents.table:
-        held = f"{contents.filesystem} and a {contents.table} partition table, one of which is a left-over"
-        return Verdict("leave", reason=f"{device} holds {held}")
+        content = f"{contents.filesystem} and a {contents.table} partition table, one of which is a left-over"
+        return Verdict("leave", reason=f"{device} holds {content}")
     if contents.filesystem:
         if contents.filesystem in NO_MOUNT or contents.filesystem == PLATFORM_FILESYSTEM != wanted:
             return Verdict("leave", reason=f"{device} holds {contents.filesystem} without a partition table")
@@ -176,13 +176,13 @@ def _verdict_of_many(contents: Contents, wanted: str) -> Verdict:
     reserved = [part for part in contents.parts if part.kind == MICROSOFT_RESERVED and part.blank]
     ntfs = [part.device for part in contents.parts if part.filesystem == PLATFORM_FILESYSTEM]
     if contents.table != "gpt" or (len(reserved), len(ntfs), len(contents.parts)) != (1, 1, 2):
-        held = ", ".join(f"{part.device} {_shown(part)}" for part in contents.parts)
-        return Verdict("leave", reason=f"{contents.device} has {len(contents.parts)} partitions ({held})")
+        content = ", ".join(f"{part.device} {_shown(part)}" for part in contents.parts)
+        return Verdict("leave", reason=f"{contents.device} has {len(contents.parts)} partitions ({content})")
     if wanted == PLATFORM_FILESYSTEM:
         return Verdict("mount", ntfs[0], PLATFORM_FILESYSTEM)
     if contents.gap > LARGEST_GAP:
-        held = f"{contents.gap // 1024**2} MiB that belong to no partition"
-        return Verdict("leave", reason=f"{contents.device} has {held}")
+        content = f"{contents.gap // 1024**2} MiB that belong to no partition"
+        return Verdict("leave", reason=f"{contents.device} has {content}")
     return Verdict("partition", ntfs[0], PLATFORM_FILESYSTEM)
 
 
