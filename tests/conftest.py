@@ -21,12 +21,13 @@ class Script:
     """Answers the commands that a test declares and fails on any other.
 
     on(*argv, status=0, stdout="", stderr="", effect=None) declares one; effect() runs when it is called.
-    ran is the list of what was run, in order; inputs the standard input of each.
+    ran is the list of what was run, in order; inputs the standard input of each, limits how long it might take.
     """
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, ...]] = []
         self.inputs: list[bytes | None] = []
+        self.limits: list[float] = []
         self._answers: dict[tuple[str, ...], tuple[int, str, str, Callable[[], object] | None]] = {}
 
     def on(
@@ -45,6 +46,7 @@ class Script:
         assert argv in self._answers, f"the test does not declare: {' '.join(argv)}"
         self.ran.append(argv)
         self.inputs.append(stdin)
+        self.limits.append(limit)
         status, stdout, stderr, effect = self._answers[argv]
         if effect is not None:
             effect()

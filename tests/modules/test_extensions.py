@@ -87,6 +87,19 @@ def test_73_cloud_init_is_awaited_once_in_a_boot_and_whatever_it_says(module, de
     assert any("cloud-init" in note for note in ctx.notes)
 
 
+@pytest.mark.row("extensions", 73)
+def test_73_a_cloud_init_that_does_not_end_is_left_after_the_time_that_is_set(module, declared, goal_state, script):
+    goal_state(Handler("Contoso.Bad", "1.0", invalid="x"))
+    ctx = declared(conf="Extensions.WaitForCloudInit=y\nExtensions.WaitForCloudInitTimeout=90\n")
+    script.on(*CLOUD_INIT, status=124)  # killed at its limit
+    assert module.run(ctx).message.startswith("processed")
+    assert script.limits == [90.0]
+    assert any("cloud-init ended with status 124" in note and "going on" in note for note in ctx.notes)
+    ctx.event_data = {"again": True}
+    module.run(ctx)
+    assert script.ran == [CLOUD_INIT]
+
+
 def test_a_policy_that_cannot_be_used_fails_every_extension_and_not_the_step(module, declared, goal_state):
     goal_state(Handler("Contoso.Bad", "1.0"))
     ctx = declared(conf="Policy.Enabled=y\n")
